@@ -1,0 +1,88 @@
+"""The guide's local reward function: `--reward.remote_url medical_team/local_reward_function.py`.
+
+For the single-turn mode: the policy assesses notes of the data set, this says what each answer earned. OpenRLHF loads the
+file by its path inside every rollout actor, and calls `reward_func` from several threads, one sample at a time.
+"""
+
+import sys
+import threading
+import time
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # OpenRLHF loads this file by its path alone
+
+from medical_team import agent_settings, data  # noqa: E402
+from medical_team.config import GameConfig  # noqa: E402
+from medical_team.game import Game, judged_assessor  # noqa: E402
+from medical_team.judge import dataset_verdict  # noqa: E402
+from medical_team.prompts import Style  # noqa: E402
+from medical_team.records import GameLog, GameRecord, read_folder  # noqa: E402
+from medical_team.scoring import Bookkeeper, numbers  # noqa: E402
+from medical_team.types import Reply  # noqa: E402
+
+_turn = threading.Lock()
+
+
+class _Desk(NamedTuple):
+    style: Style
+    config: GameConfig
+    books: Bookkeeper
+    log: GameLog
+
+
+@cache
+def _desk() -> _Desk:
+    settings, config = agent_settings.from_environment()
+    books = Bookkeeper(settings, config.remove_ties)
+    if settings.start_step:
+        books.replay(read_folder(settings.games))
+    return _Desk(settings.style, config, books, GameLog(settings.games, settings.writer))
+
+
+def reward_func(queries: list[str], prompts: list[str], labels: list[str]) -> dict:
+    """Rewards of assessor replies, as today's OpenRLHF asks for them.
+
+    Args:
+        queries: prompt and reply as one decoded text, special tokens included, one per sample.
+        prompts: the prompts alone.
+        labels: the rows' labels, as `medical_team.render` wrote them.
+
+    Returns:
+        rewards: what the trainer learns from: the raw reward minus its baseline; in evaluations 1 or 0.
+        scores: the same.
+        extra_logs: numbers that OpenRLHF averages over the step.
+
+        Each is a scalar for a single sample, which is how OpenRLHF calls, and a list otherwise.
+    """
+    records = [_score(*asked) for asked in zip(queries, prompts, labels, strict=True)]
+    rewards = [record.turns[0].sent_reward for record in records]
+    logs = [numbers(record, record.turns[0]) for record in records]
+    if len(records) == 1:
+        return {"rewards": rewards[0], "scores": rewards[0], "extra_logs": logs[0]}
+    return {"rewards": rewards, "scores": rewards, "extra_logs": {key: [log[key] for log in logs] for key in logs[0]}}
+
+
+def _score(query: str, prompt: str, label: str) -> GameRecord:
+    started = time.time()
+    row = data.RowLabel.model_validate_json(label)
+    mode, sample = row.mode, row.sample
+    with _turn:
+        desk = _desk()
+        step = desk.books.step_of(mode)
+        reply = Reply(reply_text(query, prompt, row.endings))
+        verdict = dataset_verdict(sample.category.intended)
+        seat = judged_assessor(desk.config, sample.note, reply, verdict.label, desk.style)
+        game = Game(sample, (seat,), sample.note, verdict)
+        record = desk.books.record(game, mode, step, started, time.time())
+        desk.log.append(record)
+    return record
+
+
+def reply_text(query: str, prompt: str, endings: tuple[str, ...]) -> str:
+    """The reply in `query`: what follows the prompt, without the special tokens that end it."""
+    text = query.removeprefix(prompt)
+    while ending := next((token for token in endings if text.endswith(token)), None):
+        text = text.removesuffix(ending)
+    return text

@@ -1,0 +1,113 @@
+"""From a played game to its record: what each seat earned, minus what its role usually earns there."""
+
+from medical_team.agent_settings import AgentSettings
+from medical_team.baseline import Baselines
+from medical_team.game import Game, Seat
+from medical_team.records import GameRecord, TurnRecord, VerdictRecord
+from medical_team.types import Role, Sample, Verdict
+
+Mode = str
+"""train or eval."""
+
+
+class Bookkeeper:
+    """Writes games down as records, and keeps the baselines and the count of prompts that this needs.
+
+    Every training step takes the same number of prompts from an engine, so counting them tells the step.
+    """
+
+    def __init__(self, settings: AgentSettings, remove_ties: bool):
+        self._settings, self._remove_ties = settings, remove_ties
+        self._baselines = Baselines(settings.baseline_decay)
+        self._prompts = self._games = 0
+
+    def replay(self, records: list[GameRecord]) -> None:
+        """Brings the baselines to where `records`, the run's games up to `start_step`, left them.
+
+        A step that was made twice, because the run was resumed from before it, counts as it was made last.
+        """
+        played = [record for record in records if record.mode == "train" and record.step <= self._settings.start_step]
+        last_start = {record.step: record.attempt for record in sorted(played, key=lambda record: record.attempt)}
+        for record in sorted(played, key=lambda record: record.ended):
+            if record.valid and record.attempt == last_start[record.step]:
+                for turn in record.turns:
+                    if turn.trained:
+                        self._baselines.center(turn.role, record.category, turn.raw_reward)
+
+    def step_of(self, mode: Mode) -> int:
+        """The step that the next prompt is for: call once per prompt. An evaluation belongs to the last finished step."""
+        finished = self._settings.start_step + self._prompts // self._settings.prompts_per_step
+        if mode == "eval":
+            return finished
+        self._prompts += 1
+        return finished + 1
+
+    def record(self, game: Game, mode: Mode, step: int, started: float, ended: float) -> GameRecord:
+        """The whole game. Learns from its rewards if it is a training game that has a truth."""
+        turns = tuple(self._turn(game, mode, index, seat) for index, seat in enumerate(game.seats))
+        tie = not game.valid and self._remove_ties
+        return self._note_down(
+            game.sample, mode, step, started, ended, note=game.note, turns=turns, truth=game.truth, valid=game.valid,
+            verdict=_verdict(game.verdict), attack_verdict=_verdict(game.attack_verdict),
+            drop_reason=f"tie: {game.verdict.reason}" if tie else None,
+        )  # fmt: skip
+
+    def broken(self, sample: Sample, mode: Mode, step: int, started: float, ended: float, why: str) -> GameRecord:
+        """A game that could not be played to its end, and why."""
+        return self._note_down(
+            sample, mode, step, started, ended, note=sample.note, turns=(), truth=None, valid=False,
+            verdict=None, attack_verdict=None, drop_reason=why,
+        )  # fmt: skip
+
+    def _turn(self, game: Game, mode: Mode, index: int, seat: Seat) -> TurnRecord:
+        turn, raw, baseline, sent = seat.turn, seat.raw_reward, 0.0, 0.0
+        if mode == "eval":
+            sent = float(bool(seat.correct))
+        elif game.valid and seat.trained:
+            baseline = self._baselines.center(turn.role, game.sample.category, raw)
+            sent = raw - baseline
+        return TurnRecord(
+            seat=index, trained=seat.trained and mode == "train", role=turn.role, prompt=turn.prompt, raw=turn.reply.text,
+            thinking=turn.thinking, answer=turn.answer, format_ok=turn.format_ok, format_reason=turn.format_reason,
+            tokens=turn.reply.tokens, truncated=turn.reply.truncated, latency_ms=turn.reply.latency_ms,
+            correct=seat.correct, rewards=seat.parts, raw_reward=raw, baseline=baseline, sent_reward=sent,
+        )  # fmt: skip
+
+    def _note_down(self, sample: Sample, mode: Mode, step: int, started: float, ended: float, **rest) -> GameRecord:
+        self._games += 1
+        settings = self._settings
+        return GameRecord(
+            run=settings.run, attempt=settings.attempt, game=f"{settings.attempt}-{settings.writer}-{self._games}",
+            sample=sample.id, case=sample.case, mode=mode, step=step, category=sample.category,
+            error_type=sample.error_type, opponent=settings.frozen_model or "self", seed_note=sample.note,
+            clean_note=sample.clean, started=started, ended=ended, **rest,
+        )  # fmt: skip
+
+
+def _verdict(verdict: Verdict | None) -> VerdictRecord | None:
+    if verdict is None:
+        return None
+    fields = {name: getattr(verdict, name) for name in VerdictRecord.model_fields}
+    return VerdictRecord(**fields)
+
+
+NUMBERS = (
+    "raw_reward", "is_attacker", "is_assessor", "attacker_raw", "assessor_raw",
+    "attacker_length", "assessor_length", "format_ok", "dropped",
+)  # fmt: skip
+"""Keys of `numbers`, the same for every sample."""
+
+
+def numbers(record: GameRecord, turn: TurnRecord | None) -> dict[str, float]:
+    """What OpenRLHF averages over a step's samples. For a role's own mean divide by the mean of `is_<role>`.
+
+    A dropped game counts for neither role.
+    """
+    if turn is None or record.drop_reason is not None:
+        return dict.fromkeys(NUMBERS, 0.0) | {"dropped": 1.0}
+    attacker, assessor = float(turn.role is Role.ATTACKER), float(turn.role is Role.ASSESSOR)
+    values = (
+        turn.raw_reward, attacker, assessor, turn.raw_reward * attacker, turn.raw_reward * assessor,
+        turn.tokens * attacker, turn.tokens * assessor, float(turn.format_ok), 0.0,
+    )  # fmt: skip
+    return dict(zip(NUMBERS, values, strict=True))
