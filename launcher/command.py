@@ -1,0 +1,160 @@
+"""From RunConfig to the command that trains: pure. The command can be pasted into a shell and does the same there."""
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from launcher.config import Mode, RunConfig
+from launcher.engine import UNSET, Engine, environment
+from launcher.rundir import PROJECT, RunDir
+from medical_team.agent_settings import AgentSettings
+
+AGENT = PROJECT / "medical_team" / "openrlhf_agent.py"
+REWARD_FUNCTION = PROJECT / "medical_team" / "local_reward_function.py"
+
+
+@dataclass(frozen=True)
+class Command:
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    """What the job's environment has besides the launcher's own."""
+    unset: tuple[str, ...]
+
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """The job's whole environment."""
+        return {key: value for key, value in base.items() if key not in self.unset} | dict(self.env)
+
+    def shell(self) -> str:
+        """The command as text for a POSIX shell."""
+        words = ["env", *(f"-u{name}" for name in self.unset), *(f"{key}={value}" for key, value in self.env.items())]
+        return shlex.join([*words, *self.argv])
+
+
+class Start(NamedTuple):
+    """One start of a run: the first, or a resume from the checkpoint of `step`."""
+
+    config: RunConfig
+    rundir: RunDir
+    attempt: int = 1
+    step: int = 0
+
+
+Value = str | int | float | bool | None | Path
+"""True is a bare switch; False and None leave the flag out."""
+
+
+def _cuda(start: Start) -> bool:
+    return start.config.device == "cuda"
+
+
+def _self_play(start: Start) -> bool:
+    return start.config.mode is Mode.SELF_PLAY
+
+
+def _local(start: Start, name: str) -> Path:
+    return start.rundir.data / name
+
+
+# OpenRLHF's flag -> its value for a start. The one place that knows OpenRLHF's names.
+FLAGS: dict[str, Callable[[Start], Value]] = {
+    "--actor.model_name_or_path": lambda s: s.config.policy,
+    "--train.agent_func_path": lambda s: AGENT if _self_play(s) else None,
+    "--reward.remote_url": lambda s: None if _self_play(s) else REWARD_FUNCTION,
+    "--data.prompt_dataset": lambda s: _local(s, "train.jsonl"),
+    "--data.input_key": lambda s: "input",
+    "--data.label_key": lambda s: "label",
+    "--data.max_len": lambda s: s.config.rollout.max_len,
+    "--rollout.batch_size": lambda s: s.config.rollout.batch_size,
+    "--rollout.micro_batch_size": lambda s: s.config.rollout.micro_batch_size,
+    "--rollout.n_samples_per_prompt": lambda s: s.config.samples_per_prompt,
+    "--rollout.max_new_tokens": lambda s: s.config.rollout.max_new_tokens,
+    "--rollout.temperature": lambda s: s.config.rollout.temperature,
+    "--rollout.top_p": lambda s: s.config.rollout.top_p,
+    "--train.batch_size": lambda s: s.config.train.batch_size,
+    "--train.micro_batch_size": lambda s: s.config.train.micro_batch_size,
+    "--train.max_epochs": lambda s: s.config.train.epochs,
+    "--train.num_episodes": lambda s: 1,
+    "--train.seed": lambda s: s.config.seed,
+    "--actor.adam.lr": lambda s: s.config.train.learning_rate,
+    "--actor.loss_agg_mode": lambda s: s.config.train.loss_aggregation,
+    "--actor.gradient_checkpointing_enable": lambda s: s.config.memory.gradient_checkpointing,
+    "--algo.advantage.estimator": lambda s: s.config.train.estimator,
+    "--algo.advantage.is_correction_level": lambda s: "token",  # also yields vllm_kl, which proves the weight sync
+    "--algo.kl.init_coef": lambda s: s.config.train.kl_coefficient,
+    "--reward.normalize_enable": lambda s: s.config.train.normalize_reward,
+    "--actor.num_nodes": lambda s: s.config.cluster.nodes,
+    "--actor.num_gpus_per_node": lambda s: s.config.cluster.gpus_per_node,
+    "--ref.num_nodes": lambda s: s.config.cluster.nodes,
+    "--ref.num_gpus_per_node": lambda s: s.config.cluster.gpus_per_node,
+    "--vllm.num_engines": lambda s: s.config.cluster.rollout_engines,
+    "--vllm.tensor_parallel_size": lambda s: s.config.cluster.tensor_parallel,
+    "--vllm.gpu_memory_utilization": lambda s: s.config.memory.vllm_share if _cuda(s) else 0.1,
+    "--vllm.sync_backend": lambda s: "nccl" if _cuda(s) else "gloo",
+    "--vllm.enforce_eager": lambda s: s.config.memory.vllm_eager or not _cuda(s),
+    "--vllm.enable_prefix_caching": lambda s: s.config.memory.vllm_prefix_caching,
+    "--vllm.enable_sleep": lambda s: _cuda(s) and s.config.memory.vllm_sleep,
+    "--train.colocate_all": lambda s: _cuda(s) and s.config.memory.colocate_all,
+    "--ds.enable_sleep": lambda s: _cuda(s) and s.config.memory.deepspeed_sleep,
+    "--ds.adam_offload": lambda s: _cuda(s) and s.config.memory.adam_offload,
+    "--ds.zero_stage": lambda s: s.config.memory.zero_stage,
+    "--ds.param_dtype": lambda s: "bf16",
+    "--ds.attn_implementation": lambda s: s.config.memory.attention,
+    "--eval.dataset": lambda s: _local(s, "eval.jsonl") if s.config.eval.steps else None,
+    "--eval.steps": lambda s: s.config.eval.steps or None,
+    "--eval.temperature": lambda s: s.config.eval.temperature if s.config.eval.steps else None,
+    "--eval.n_samples_per_prompt": lambda s: 1 if s.config.eval.steps else None,
+    "--ckpt.output_dir": lambda s: s.rundir.model,
+    "--ckpt.path": lambda s: s.rundir.checkpoints,
+    "--ckpt.save_steps": lambda s: s.config.checkpoint.steps or -1,
+    "--ckpt.max_num": lambda s: s.config.checkpoint.keep,
+    "--ckpt.save_hf": lambda s: s.config.checkpoint.huggingface,
+    "--ckpt.best_metric_key": lambda s: "none",  # a "best" checkpoint would become the one that a resume loads
+    "--ckpt.load_enable": lambda s: s.attempt > 1,
+    "--logger.tensorboard_dir": lambda s: s.rundir.tensorboard if s.config.logging.tensorboard else None,
+}
+
+
+def build(start: Start, engine: Engine) -> Command:
+    """The command of one start, in this engine."""
+    argv = [str(engine.python), "-m", "openrlhf.cli.train_ppo_ray"]
+    for flag, value in ((flag, of(start)) for flag, of in FLAGS.items()):
+        if value is True:
+            argv.append(flag)
+        elif value is not None and value is not False:
+            argv += [flag, str(value)]
+    env = (
+        environment(engine.device, engine.versions)
+        | _ray(start)
+        | agent_settings(start).to_environment(start.config.custom_configs)
+    )
+    return Command(tuple(argv), env, UNSET[engine.device])
+
+
+def agent_settings(start: Start) -> AgentSettings:
+    """What the agent, or the reward function, is told of this start."""
+    config = start.config
+    calls_per_step = config.rollout.batch_size if _self_play(start) else config.samples_per_step
+    return AgentSettings(
+        run=start.rundir.id,
+        games=start.rundir.games,
+        attempt=start.attempt,
+        start_step=start.step,
+        prompts_per_step=calls_per_step // config.cluster.rollout_engines,
+        style=config.prompt_style,
+        baseline_decay=config.train.baseline_decay,
+        judge=config.judge,
+        frozen_model=config.policy if config.custom_configs.no_defender_turn else None,
+    )
+
+
+def _ray(start: Start) -> dict[str, str]:
+    env = {"RAY_TMPDIR": str(start.rundir.scratch), "TMPDIR": str(start.rundir.scratch)}
+    if Path(start.config.policy).is_dir():
+        env["HF_HUB_OFFLINE"] = "1"
+    if not _cuda(start):  # Ray counts a GPU for each role that asks for one; on a CPU they exist on paper only
+        roles = 1 + (start.config.train.kl_coefficient > 0) + start.config.cluster.rollout_engines
+        env["RAY_OVERRIDE_RESOURCES"] = json.dumps({"GPU": roles, "CPU": 4})
+    return env

@@ -1,0 +1,105 @@
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from launcher import command
+from launcher.config import resolve
+from launcher.engine import Engine
+from launcher.rundir import RunDir
+from medical_team.agent_settings import AgentSettings, from_environment
+
+RUN = RunDir(Path("/runs/20260101-000000-abcd"))
+
+
+def job(settings={}, preset="cpu-demo", **start) -> command.Command:
+    config = resolve(preset, settings)
+    return command.build(command.Start(config, RUN, **start), Engine(config.device, Path("/engine/python"), {}))
+
+
+def flags(built: command.Command) -> dict[str, str]:
+    """Flag to value; a bare switch has the value ''."""
+    found, words = {}, built.argv[3:]
+    for word, after in zip(words, [*words[1:], "--"], strict=True):
+        if word.startswith("--"):
+            found[word] = "" if after.startswith("--") else after
+    return found
+
+
+def test_self_play_on_a_cpu():
+    built = flags(job())
+    assert job().argv[:3] == ("/engine/python", "-m", "openrlhf.cli.train_ppo_ray")
+    assert built["--train.agent_func_path"].endswith("medical_team/openrlhf_agent.py")
+    assert "--reward.remote_url" not in built
+    assert (built["--rollout.n_samples_per_prompt"], built["--algo.advantage.estimator"]) == ("2", "reinforce")
+    assert (built["--vllm.sync_backend"], built["--ds.attn_implementation"]) == ("gloo", "sdpa")
+    assert not {"--vllm.enable_sleep", "--train.colocate_all", "--ds.enable_sleep"} & built.keys()
+    assert built["--algo.advantage.is_correction_level"] == "token"
+
+
+def test_the_assessor_alone_uses_the_reward_function():
+    built = flags(job(preset="assessor-only"))
+    assert built["--reward.remote_url"].endswith("medical_team/local_reward_function.py")
+    assert "--train.agent_func_path" not in built
+
+
+def test_memory_settings_reach_a_gpu_job():
+    built = flags(job({"device": "cuda", "memory.vllm_share": 0.25, "memory.adam_offload": True}))
+    assert built["--vllm.gpu_memory_utilization"] == "0.25"
+    assert {"--vllm.enable_sleep", "--train.colocate_all", "--ds.enable_sleep", "--ds.adam_offload"} <= built.keys()
+    assert built["--vllm.sync_backend"] == "nccl"
+
+
+def test_without_evaluation_or_checkpoints_their_flags_are_off():
+    built = flags(job({"eval.steps": 0, "checkpoint.steps": 0}))
+    assert built["--ckpt.save_steps"] == "-1"
+    assert not any(flag.startswith("--eval.") for flag in built)
+
+
+def test_a_resume_loads_the_checkpoint_and_tells_the_agent_where_it_goes_on():
+    built = job(attempt=2, step=20)
+    assert "--ckpt.load_enable" in flags(built) and "--ckpt.load_enable" not in flags(job())
+    settings = AgentSettings.model_validate_json(built.env["SECOND_OPINION"])
+    assert (settings.attempt, settings.start_step) == (2, 20)
+
+
+def test_the_environment_carries_custom_configs_and_drops_what_breaks_a_cpu_job(monkeypatch):
+    built = job({"custom_configs.remove_ties": False})
+    whole = built.environment(
+        {"CUDA_VISIBLE_DEVICES": "", "RAY_ADDRESS": "auto", "HOME": "/root", "PYTHONPATH": "/mine"}
+    )
+    assert "CUDA_VISIBLE_DEVICES" not in whole and "RAY_ADDRESS" not in whole
+    assert whole["HOME"] == "/root" and "cpu_shim" in whole["PYTHONPATH"]
+    for key, value in whole.items():
+        monkeypatch.setenv(key, value)
+    settings, game = from_environment()
+    assert game == resolve("cpu-demo", {"custom_configs.remove_ties": False}).custom_configs
+    assert settings.run == RUN.id and settings.games == RUN.games and settings.prompts_per_step == 32
+
+
+def test_the_run_stands_first_in_the_settings_so_that_its_processes_can_be_found():
+    assert job().env["SECOND_OPINION"].startswith('{"run":"20260101-000000-abcd"')
+
+
+@pytest.mark.parametrize(("settings", "gpus"), [({}, 2), ({"train.kl_coefficient": 0.01}, 3)])
+def test_ray_is_told_of_one_gpu_a_role(settings, gpus):
+    assert f'"GPU": {gpus}' in job(settings).env["RAY_OVERRIDE_RESOURCES"]
+
+
+def test_rays_sockets_fit_their_limit():
+    longest = f"{job().env['RAY_TMPDIR']}/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
+    assert len(longest) < 107
+
+
+def test_the_shell_text_is_the_same_command():
+    built = job({"name": "it's; rm -rf /"})
+    text = built.shell().replace(shlex.quote(built.argv[0]), "printenv -0; true", 1)
+    seen = subprocess.run(
+        ["sh", "-c", text.split(" -m openrlhf")[0]], capture_output=True, env=os.environ | {"RAY_ADDRESS": "x"}
+    )
+    environment = dict(entry.split("=", 1) for entry in seen.stdout.decode().split("\0") if entry)
+    assert all(environment[key] == value for key, value in built.env.items())
+    assert "RAY_ADDRESS" not in environment
+    assert tuple(shlex.split(built.shell()))[-len(built.argv) :] == built.argv
