@@ -1,0 +1,319 @@
+"""The command line: `python -m launcher VERB …`. `--help` after any verb explains it."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from launcher import command, config, engine, export, prepare, report, rundir, runs, supervise
+from launcher.ingest import ingest
+from launcher.runs import Runs
+from launcher.state import End
+from launcher.store import Store
+from launcher.store_page import GameFilter
+from medical_team.config import GameConfig
+from medical_team.medec import DataError, fetch_medec
+from medical_team.types import Category
+
+WRONG_INPUT, FAILED = 2, 1
+WRONG = (
+    ValidationError,
+    OSError,
+    config.SettingError,
+    export.NotEmpty,
+    prepare.NoCases,
+    rundir.UnknownRun,
+    runs.Refused,
+    DataError,
+)
+"""What a user can put right."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    asked = parser().parse_args(arguments)
+    try:
+        return asked.verb(asked) or 0
+    except WRONG as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return WRONG_INPUT
+    except engine.EngineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return 130
+
+
+def explain(error: Exception) -> str:
+    """The error in words: a validation error as one line per setting."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    faults = [
+        (".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")) for fault in error.errors()
+    ]
+    return "\n  ".join(f"{where}: {what}" if where else what for where, what in faults)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="launcher", description="Second Opinion: launch and watch training runs.")
+    verbs = top.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name: str, do, about: str, run_id: bool = False, as_json: bool = True) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=about, description=about)
+        made.set_defaults(verb=do)
+        if run_id:
+            made.add_argument("id", help="the run's id, as `list` shows it")
+        if as_json:
+            made.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+        return made
+
+    run = verb("run", do_run, "start a run")
+    _settings(run)
+    run.add_argument("--name", default="", help="what the run is called in lists")
+    run.add_argument("--wait", action="store_true", help="stay until the run has ended; fail if it does")
+    show_command = verb("command", do_command, "print the exact command and environment of a run; start nothing")
+    _settings(show_command)
+    verb("list", do_list, "list all runs")
+    verb("show", do_show, "show one run: state, metrics, rewards, evaluations", run_id=True)
+    games = verb("games", do_games, "list the games of a run", run_id=True)
+    games.add_argument("--step", type=int)
+    games.add_argument("--category", type=Category, choices=list(Category))
+    games.add_argument("--mode", choices=("train", "eval"))
+    games.add_argument(
+        "--search", default="", metavar="TEXT", help="games whose notes, replies or rationale hold these words"
+    )
+    games.add_argument("--limit", type=int, default=None, help="at most so many (default: 20, with --json all)")
+    tail = verb("tail", do_tail, "print the end of what the trainer printed", run_id=True, as_json=False)
+    tail.add_argument("--lines", type=int, default=40)
+    tail.add_argument("--follow", action="store_true", help="go on until the run has ended")
+    stop = verb("stop", do_stop, "stop a run after its next checkpoint", run_id=True)
+    stop.add_argument("--now", action="store_true", help="do not wait for the checkpoint")
+    resume = verb("resume", do_resume, "start an ended run again from its newest checkpoint", run_id=True)
+    resume.add_argument("--wait", action="store_true")
+    out = verb("export", do_export, "write a run's metrics, rewards and games to a folder", run_id=True)
+    out.add_argument("--out", type=Path, required=True)
+    verb("ingest", do_ingest, "bring the index up to date with the files of all runs")
+    verb("setup", do_setup, "install the CPU engine and build the demo model, whatever is missing", as_json=False)
+    _data_verbs(verbs)
+    _engine_verbs(verbs)
+    verb(
+        "supervise",
+        do_supervise,
+        "see a run through to its end (`run` starts this by itself)",
+        run_id=True,
+        as_json=False,
+    )
+    return top
+
+
+def _settings(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--preset", required=True, help=f"one of: {', '.join(config.presets())}")
+    verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, e.g. train.steps=3")
+
+
+def _data_verbs(verbs) -> None:
+    about = "build data sets"
+    build = verbs.add_parser("data", help=about, description=about).add_subparsers(required=True, metavar="ACTION")
+    build = build.add_parser("build", help="write train.jsonl, eval.jsonl and card.json")
+    build.set_defaults(verb=do_data_build)
+    build.add_argument("--source", choices=("medec", "demo"), required=True)
+    build.add_argument(
+        "--path", type=Path, help="MEDEC file, CSV or JSONL; without it the publisher's file is downloaded"
+    )
+    build.add_argument("--out", type=Path, required=True)
+    build.add_argument("--cases", type=int, default=300, help="cases to write for the source demo")
+    build.add_argument("--eval-cases", type=int, default=0, help="cases to hold out for evaluation")
+    build.add_argument("--error-types", nargs="+", help="kinds of error to select (default: all of the guide's)")
+    build.add_argument("--seed", type=int, default=42)
+    build.add_argument("--json", action="store_true")
+
+
+def _engine_verbs(verbs) -> None:
+    about = "install or check the training engine"
+    actions = verbs.add_parser("engine", help=about, description=about).add_subparsers(required=True, metavar="ACTION")
+    for name, do in (("install", do_engine_install), ("check", do_engine_check)):
+        action = actions.add_parser(name)
+        action.set_defaults(verb=do)
+        action.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+        action.add_argument("--json", action="store_true")
+
+
+def say(value: Any, asked: argparse.Namespace, text: str | Callable[[], str]) -> None:
+    """The answer: one JSON object, or text for people. Either may be given as what makes it."""
+    answer = value if asked.json else text
+    answer = answer() if callable(answer) else answer
+    print(json.dumps(answer, ensure_ascii=False, allow_nan=False) if asked.json else answer)
+
+
+def resolved(asked: argparse.Namespace) -> config.RunConfig:
+    settings = dict(_setting(text) for text in asked.set)
+    if name := getattr(asked, "name", ""):
+        settings["name"] = name
+    return config.resolve(asked.preset, settings)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise config.SettingError(f"--set takes KEY=VALUE, not {text!r}")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def do_run(asked) -> int:
+    here, settings = Runs.here(), resolved(asked)
+    if problems := engine.quick_check(settings.device):
+        raise runs.Refused("\n  ".join(problems))
+    run = here.create(settings)
+    here.start(run)
+    if not asked.wait:
+        say(
+            {"id": run.id, "state": "running"},
+            asked,
+            f"started run {run.id}; `python -m launcher show {run.id}` follows it",
+        )
+        return 0
+    return _wait(here, run, asked)
+
+
+def _wait(here: Runs, run: rundir.RunDir, asked) -> int:
+    print(f"run {run.id}", file=sys.stderr)
+    now = here.wait(run, report.Progress(sys.stderr))
+    with Store(here.store_path) as store:
+        ingest(store, run.path)
+        say(lambda: report.whole(store, run), asked, lambda: report.summary(store, run))
+    return 0 if now.state != End.CRASHED else FAILED
+
+
+def do_command(asked) -> int:
+    settings = runs.settled(resolved(asked))
+    found = engine.find(settings.device)
+    if found is None:
+        raise runs.Refused(engine.missing(settings.device))
+    start = command.Start(settings, rundir.RunDir(rundir.runs_folder() / rundir.new_id(time.time())))
+    job = command.build(start, found)
+    say({"argv": list(job.argv), "env": dict(job.env), "unset": list(job.unset)}, asked, job.shell())
+    return 0
+
+
+def do_list(asked) -> int:
+    here = Runs.here()
+    with Store(here.store_path) as store:
+        here.refresh(store)
+        found = [report.brief(store, run) for run in rundir.every(here.folder)]
+    say({"runs": found}, asked, report.table(found))
+    return 0
+
+
+def do_show(asked) -> int:
+    here = Runs.here()
+    run = rundir.find(here.folder, asked.id)
+    here.look(run)
+    with Store(here.store_path) as store:
+        ingest(store, run.path)
+        say(lambda: report.whole(store, run), asked, lambda: report.summary(store, run))
+    return 0
+
+
+def do_games(asked) -> int:
+    here = Runs.here()
+    run = rundir.find(here.folder, asked.id)
+    limit = asked.limit if asked.limit is not None else (None if asked.json else 20)
+    wanted = GameFilter(step=asked.step, category=asked.category, mode=asked.mode, text=asked.search)
+    with Store(here.store_path) as store:
+        ingest(store, run.path)
+        found = report.games(store, run, wanted, limit)
+    say({"games": found}, asked, lambda: report.games_table(found))
+    return 0
+
+
+def do_tail(asked) -> int:
+    here = Runs.here()
+    run = rundir.find(here.folder, asked.id)
+    report.print_tail(here, run, asked.lines, asked.follow)
+    return 0
+
+
+def do_stop(asked) -> int:
+    here = Runs.here()
+    when = "now" if asked.now else "checkpoint"
+    here.stop(asked.id, when)
+    text = f"run {asked.id} will stop {'now' if asked.now else 'after its next checkpoint'}"
+    say({"id": asked.id, "stop": when}, asked, text)
+    return 0
+
+
+def do_resume(asked) -> int:
+    here = Runs.here()
+    run = here.resume(asked.id)
+    if asked.wait:
+        return _wait(here, run, asked)
+    say({"id": run.id, "state": "running"}, asked, f"resumed run {run.id}")
+    return 0
+
+
+def do_export(asked) -> int:
+    here = Runs.here()
+    run = rundir.find(here.folder, asked.id)
+    with Store(here.store_path) as store:
+        ingest(store, run.path)
+        files = export.write(store, run, asked.out)
+    say({"id": run.id, "files": [str(file) for file in files]}, asked, "\n".join(map(str, files)))
+    return 0
+
+
+def do_ingest(asked) -> int:
+    here = Runs.here()
+    with Store(here.store_path) as store:
+        counts = {run.id: report.counts(ingest(store, run.path)) for run in rundir.every(here.folder)}
+    say({"runs": counts}, asked, f"read the files of {len(counts)} runs")
+    return 0
+
+
+def do_setup(asked) -> int:
+    runs.setup(lambda line: print(line, flush=True))
+    return 0
+
+
+def do_data_build(asked) -> int:
+    game = GameConfig() if asked.error_types is None else GameConfig(error_types=asked.error_types)
+    path = asked.path
+    if asked.source == "medec" and path is None:
+        path = asked.out.with_suffix(".csv")
+        fetch_medec(path)
+    card = prepare.for_sharing(asked.source, path, asked.cases, asked.eval_cases, game, asked.seed, asked.out)
+    counts = {category.value: sum(kinds.values()) for category, kinds in card.train.categories.items()}
+    text = f"{asked.out}: {card.train.rows} training rows {counts}, {card.eval.rows} evaluation rows\n{card.licence}"
+    say(card.model_dump(mode="json"), asked, text)
+    return 0
+
+
+def do_engine_install(asked) -> int:
+    stream = sys.stderr if asked.json else sys.stdout
+    made = engine.install(asked.device, lambda line: print(line, file=stream, flush=True))
+    say({"python": str(made.python)}, asked, f"engine: {made.python}")
+    return 0
+
+
+def do_engine_check(asked) -> int:
+    found = engine.find(asked.device)
+    problems = engine.check(asked.device)
+    answer = {"python": str(found.python) if found else None, "problems": problems}
+    say(answer, asked, "\n".join(problems) or f"{found.python if found else None}: ok")
+    return FAILED if problems else 0
+
+
+def do_supervise(asked) -> int:
+    here = Runs.here()
+    supervise.supervise(rundir.find(here.folder, asked.id), here.store_path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Processes of a run: told apart from reused pids by their start time, found by the run's mark, ended in order."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from medical_team.agent_settings import SETTINGS
+
+GRACE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+"""Signals of a stop, and how many seconds each is given."""
+
+
+class Identity(NamedTuple):
+    """A process: a pid means nothing without the moment it started."""
+
+    pid: int
+    started: float
+
+
+def identify(pid: int) -> Identity | None:
+    """The process that has this pid now; None if there is none."""
+    with suppress(psutil.NoSuchProcess):
+        return Identity(pid, psutil.Process(pid).create_time())
+    return None
+
+
+def alive(who: Identity | None) -> bool:
+    """The very process is still running. A zombie is not."""
+    if who is None:
+        return False
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(who.pid)
+        return abs(process.create_time() - who.started) < 0.01 and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def spawn(argv: Sequence[str], env: Mapping[str, str], output: Path, cwd: Path) -> subprocess.Popen:
+    """Starts a process in a session of its own, so that it outlives us; all it prints is appended to `output`."""
+    with output.open("ab") as log:
+        return subprocess.Popen(
+            argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+_detached: list[subprocess.Popen] = []
+
+
+def detach(argv: Sequence[str], env: Mapping[str, str], output: Path, cwd: Path) -> Identity | None:
+    """Like `spawn`, for a process that we do not wait for."""
+    _detached[:] = [child for child in _detached if child.poll() is None]
+    _detached.append(spawn(argv, env, output, cwd))
+    return identify(_detached[-1].pid)
+
+
+def family(who: Identity) -> list[psutil.Process]:
+    """The process and all its descendants; empty once it is gone."""
+    if not alive(who):
+        return []
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(who.pid)
+        return [parent, *parent.children(recursive=True)]
+    return []
+
+
+def marked(run: str) -> list[psutil.Process]:
+    """Every process of this user that carries the run's mark in its environment, wherever its parents went."""
+    mark, found = f'{SETTINGS}={{"run":"{run}"'.encode(), []
+    for process in psutil.process_iter():
+        with suppress(OSError, psutil.Error):
+            if process.pid != os.getpid() and mark in Path(f"/proc/{process.pid}/environ").read_bytes():
+                found.append(process)
+    return found
+
+
+def end(run: str, trainer: Identity | None) -> list[psutil.Process]:
+    """Ends everything that belongs to the run: its process group politely, then by force. What is left, if anything."""
+    for number, seconds in GRACE:
+        targets = marked(run)
+        if not targets:
+            return []
+        if number == signal.SIGINT and alive(trainer):
+            os.killpg(trainer.pid, number)  # the trainer takes its own children down
+        else:
+            for process in targets:
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and (targets := _still(targets)):
+            time.sleep(0.1)
+    return _still(marked(run))
+
+
+def _still(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    left = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                left.append(process)
+    return left

@@ -1,0 +1,165 @@
+"""What can be done with runs: the verbs that the command line and the dashboard share."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher import engine, prepare, process, rundir, state, supervise
+from launcher.config import DEMO_MODEL, RunConfig
+from launcher.ingest import ingest
+from launcher.rundir import PROJECT, RunDir, write_json
+from launcher.state import RUNNING, STARTING, End, State
+from launcher.store import Store
+from medical_team import demo_model
+
+DEMO_MODEL_FOLDER = PROJECT / "data" / "built" / "demo-model"
+
+
+class Refused(ValueError):
+    """What was asked for cannot be done; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of one folder, and their index."""
+
+    folder: Path
+
+    @classmethod
+    def here(cls) -> "Runs":
+        folder = rundir.runs_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder)
+
+    @property
+    def store_path(self) -> Path:
+        return self.folder / "runs.db"
+
+    def create(self, config: RunConfig) -> RunDir:
+        """Writes a new run's folder: its resolved config and its data. Nothing is started.
+
+        Errors: Refused, medec.DataError with file, lines and reasons, or prepare.NoCases; then no folder is left.
+        """
+        config = settled(config)
+        now = time.time()
+        made = RunDir(self.folder / rundir.new_id(now))
+        made.path.mkdir()
+        try:
+            prepare.for_run(config, made.data)
+        except BaseException:
+            made.path.rmdir()
+            raise
+        made.games.mkdir()
+        write_json(made.config, {"id": made.id, "created": now} | config.model_dump(mode="json"))
+        return made
+
+    def start(self, run: RunDir) -> None:
+        """Hands the run to a supervisor of its own and returns at once."""
+        config, now = supervise.load_config(run), time.time()
+        state.write(run, State(steps=config.train.steps, started=now, last_event=now))
+        supervise.spawn(run)
+
+    def resume(self, id: str) -> RunDir:
+        """Starts an ended run again from its newest checkpoint. Errors: Refused."""
+        run = rundir.find(self.folder, id)
+        now = self.look(run)
+        if now is None or not now.ended_already:
+            raise Refused(f"run {id} is running; only a run that has ended can be resumed")
+        step = supervise.checkpoint_step(run)
+        if now.state == End.DONE or step >= now.steps:
+            raise Refused(f"run {id} has made all its {now.steps} steps; start a new run to go on")
+        if step == 0:
+            raise Refused(f"run {id} has no checkpoint to resume from; start it anew with `launcher run`")
+        with supervise.sole(run):
+            run.stop.unlink(missing_ok=True)
+            state.change(
+                run, now, state=RUNNING, phase=STARTING, attempts=(*now.attempts, step), step=step, supervisor=None,
+                trainer=None, ended=None, exit_code=None, reason=None, traceback=None, left_over=(),
+                last_event=time.time(),
+            )  # fmt: skip
+        supervise.spawn(run)
+        return run
+
+    def stop(self, id: str, when: str) -> None:
+        """Asks the supervisor to stop `now` or after the next `checkpoint`. Errors: Refused."""
+        run = rundir.find(self.folder, id)
+        now = self.look(run)
+        if now is None or now.ended_already:
+            raise Refused(f"run {id} is not running")
+        every = supervise.load_config(run).checkpoint.steps
+        if when == "checkpoint" and not every:
+            raise Refused(f"run {id} saves no checkpoints (checkpoint.steps is 0); use --now")
+        write_json(run.stop, {"when": when, "asked": time.time(), "checkpoint": supervise.checkpoint_step(run)})
+
+    def look(self, run: RunDir) -> State | None:
+        """The run's state, made true: a trainer that lost its supervisor gets a new one, a lost run its end."""
+        now = state.read(run)
+        if now is None or not state.orphaned(now):
+            return now
+        with suppress(supervise.Busy):
+            if process.alive(now.trainer):
+                supervise.spawn(run)
+            else:
+                supervise.conclude(run, self.store_path)
+        return state.read(run)
+
+    def wait(self, run: RunDir, poll=lambda now: None) -> State:
+        """Blocks until the run has ended; calls `poll` with its state about twice a second."""
+        while True:
+            now = self.look(run)
+            poll(now)
+            if now.ended_already:
+                return now
+            time.sleep(0.5)
+
+    def refresh(self, store: Store) -> None:
+        """Makes every run's state true and its rows complete."""
+        for run in rundir.every(self.folder):
+            self.look(run)
+            ingest(store, run.path)
+
+
+def settled(config: RunConfig) -> RunConfig:
+    """The config as it will be written down: paths in full, `demo` as the built model's folder.
+
+    Errors: Refused for a demo model that is missing or not fit to be trained.
+    """
+    changes = {}
+    if config.data.path:
+        changes["data"] = config.data.model_copy(update={"path": config.data.path.resolve()})
+    folder = DEMO_MODEL_FOLDER if config.policy == DEMO_MODEL else Path(config.policy)
+    is_demo = config.policy == DEMO_MODEL or (folder / "skill.json").exists()
+    if is_demo and (problem := demo_model.check(folder)):
+        raise Refused(problem)
+    if is_demo or folder.is_dir():
+        changes["policy"] = str(folder.resolve())
+    return config.model_copy(update=changes)
+
+
+def setup(say: Callable[[str], None]) -> None:
+    """Installs the CPU engine and builds the demo model, whatever is missing.
+
+    Errors: engine.EngineError; Refused if the model did not get good enough.
+    """
+    found = engine.find("cpu") if not engine.quick_check("cpu") else engine.install("cpu", say)
+    say(f"engine: {found.python}")
+    if demo_model.check(DEMO_MODEL_FOLDER):
+        build_demo_model(found, say)
+    say(f"demo model: {DEMO_MODEL_FOLDER}")
+
+
+def build_demo_model(found: engine.Engine, say: Callable[[str], None]) -> None:
+    argv = [str(found.python), "-m", "medical_team.demo_model", "--out", str(DEMO_MODEL_FOLDER)]
+    env = os.environ | engine.environment("cpu", found.versions)
+    with subprocess.Popen(
+        argv, cwd=PROJECT, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as child:
+        last = ""
+        for last in child.stdout:
+            say(last.rstrip())
+    if problem := demo_model.check(DEMO_MODEL_FOLDER):
+        raise Refused(f"the demo model was not built: {last.strip() or problem}")

@@ -1,0 +1,262 @@
+"""The supervisor: one process per run, in a session of its own, as long as the run lasts.
+
+It starts the trainer, samples memory, ingests what the trainer writes, obeys stop, and writes the end. Everything it
+knows is in the run's folder, so another supervisor can take over a trainer whose supervisor was killed.
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from launcher import command, engine, footprint, process, state, tail
+from launcher.config import Mode, RunConfig
+from launcher.ingest import ingest
+from launcher.rundir import PROJECT, RunDir, append_line, read_json, write_json
+from launcher.state import STOPPING, End, State
+from launcher.store import Store
+
+TICK, MEMORY_EVERY = 0.2, 1.0
+"""Seconds between two looks at the files, and between two samples of memory."""
+
+DEAD_SYNC = 0.01
+"""|vllm_kl| from which rollouts no longer come from the weights in training; about 1e-4 is healthy."""
+
+
+class Busy(RuntimeError):
+    """Another supervisor has this run."""
+
+
+@contextmanager
+def sole(rundir: RunDir, patience: float = 0.0):
+    """Holds the run for this process alone; waits up to `patience` seconds for it. Errors: Busy.
+
+    The lock goes with the process, however it ends.
+    """
+    deadline = time.monotonic() + patience
+    with rundir.lock.open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise Busy(f"run {rundir.id} has a supervisor already") from error
+                time.sleep(0.05)
+        yield
+
+
+def supervise(rundir: RunDir, store_path: Path) -> State:
+    """Sees the run through to its end: starts its trainer, or takes over the one that is still running."""
+    with sole(rundir, patience=10.0), Store(store_path) as store:
+        config = load_config(rundir)
+        now = state.change(rundir, state.read(rundir), supervisor=process.identify(os.getpid()))
+        return now if now.ended_already else Supervision(rundir, config, store, now).run()
+
+
+def conclude(rundir: RunDir, store_path: Path) -> State:
+    """Writes the end of a run whose supervisor and trainer are both gone. Errors: Busy if somebody has it."""
+    with sole(rundir), Store(store_path) as store:
+        work = Supervision(rundir, load_config(rundir), store, state.read(rundir))
+        if not work.state.ended_already:
+            work.conclude()
+        return work.state
+
+
+def load_config(rundir: RunDir) -> RunConfig:
+    """What the run was started with."""
+    values = read_json(rundir.config)
+    return RunConfig.model_validate({key: value for key, value in values.items() if key not in ("id", "created")})
+
+
+class Supervision:
+    """One supervisor's work. `state` is what state.json says."""
+
+    def __init__(self, rundir: RunDir, config: RunConfig, store: Store, now: State):
+        self.rundir, self.config, self.store, self.state = rundir, config, store, now
+        self.child: subprocess.Popen | None = None
+        self.heard = (0, now.last_event)
+        """Size of the trainer's log, and when it last grew."""
+
+    def run(self) -> State:
+        try:
+            if process.alive(self.state.trainer):
+                self._event("info", "adopted", "took over the trainer from a supervisor that is gone")
+            elif self.state.trainer is None:
+                self._start()
+            if self._watch():
+                self.conclude()
+        except Exception as error:
+            self._end(End.CRASHED, f"the supervisor failed: {type(error).__name__}: {error}")
+            raise
+        return self.state
+
+    def _change(self, **changes) -> None:
+        self.state = state.change(self.rundir, self.state, **changes)
+
+    def _event(self, level: str, kind: str, text: str) -> None:
+        append_line(self.rundir.events, {"time": time.time(), "level": level, "kind": kind, "text": text})
+
+    def _start(self) -> None:
+        self.rundir.scratch.mkdir(exist_ok=True)
+        found = engine.find(self.config.device)
+        if found is None:
+            raise RuntimeError(engine.missing(self.config.device))
+        start = command.Start(self.config, self.rundir, self.state.attempt, self.state.attempts[-1])
+        job = command.build(start, found)
+        write_json(self.rundir.command, described(job, found.versions))
+        environment = job.environment(os.environ)
+        log = self.rundir.log(self.state.attempt)
+        if self.config.mode is Mode.ASSESSOR_ONLY:
+            self._render(found.python, environment, log)
+        self.child = process.spawn(job.argv, environment, log, PROJECT)
+        self._change(trainer=process.identify(self.child.pid))
+        self._event("info", "started", f"trainer {self.child.pid}, attempt {self.state.attempt}")
+
+    def _render(self, python: Path, environment: dict[str, str], log: Path) -> None:
+        """OpenRLHF's single-turn mode takes prompts as text: the model's own tokenizer writes them, once."""
+        argv = [
+            str(python),
+            "-m",
+            "medical_team.render",
+            "--model",
+            self.config.policy,
+            "--folder",
+            str(self.rundir.data),
+        ]
+        with log.open("ab") as output:
+            subprocess.run(argv, env=environment, cwd=PROJECT, stdout=output, stderr=output, check=True)
+
+    def _watch(self) -> bool:
+        """True when the trainer has ended by itself; False when it was ended here."""
+        next_sample = 0.0
+        while self._trainer_runs():
+            self._ingest()
+            if time.monotonic() >= next_sample:
+                self._sample_memory()
+                next_sample = time.monotonic() + MEMORY_EVERY
+            if why := self._dead_sync():
+                self._end(End.CRASHED, why)
+                return False
+            if self._should_stop():
+                self._end(End.STOPPED, "stopped as asked")
+                return False
+            time.sleep(TICK)
+        return True
+
+    def _trainer_runs(self) -> bool:
+        return self.child.poll() is None if self.child else process.alive(self.state.trainer)
+
+    def _ingest(self) -> None:
+        ingest(self.store, self.rundir.path)
+        progress = self.store.progress(self.rundir.id)
+        if (size := tail.size(self.rundir.log(self.state.attempt))) != self.heard[0]:
+            self.heard = size, time.time()
+        if (progress.step, progress.phase) != (self.state.step, self.state.phase):
+            self._change(step=progress.step, phase=progress.phase, last_event=self.heard[1])
+
+    def _sample_memory(self) -> None:
+        read = footprint.on_gpu if self.config.device == "cuda" else footprint.on_cpu
+        held = read(process.family(self.state.trainer))
+        append_line(self.rundir.memory, {
+            "time": time.time(), "phase": self.state.phase, "total_mb": sum(one.mb for one in held),
+            "source": "nvml" if self.config.device == "cuda" else "pss",
+            "processes": [one._asdict() for one in held],
+        })  # fmt: skip
+
+    def _dead_sync(self) -> str | None:
+        """A CPU job syncs weights through patches of ours; one that no longer fits fails without an error."""
+        if self.config.device != "cpu":
+            return None
+        for step, value in self.store.series(self.rundir.id, "vllm_kl"):
+            if not abs(value) < DEAD_SYNC:  # also true for a value that is not a number
+                return (
+                    f"the weight sync from trainer to rollout engine is dead: vllm_kl is {value:g} at step {step}, "
+                    f"healthy is below {DEAD_SYNC}; `python -m launcher engine check --device cpu` checks the engine"
+                )
+        return None
+
+    def _should_stop(self) -> bool:
+        if not self.rundir.stop.exists():
+            return False
+        wish = read_json(self.rundir.stop)
+        return wish["when"] == "now" or checkpoint_step(self.rundir) > wish["checkpoint"]
+
+    def conclude(self) -> None:
+        """The trainer is gone: what it left behind says whether it finished."""
+        self._ingest()
+        if self.state.trainer is None:
+            return self._end(
+                End.CRASHED, f"the supervisor ended before the trainer started; see {self.rundir.supervisor_log}"
+            )
+        code = self.child.returncode if self.child else None
+        if self.state.step >= self.state.steps and (self.rundir.model / "config.json").exists() and not code:
+            return self._end(End.DONE, f"all {self.state.steps} steps made", code)
+        self._end(End.CRASHED, died(code), code)
+
+    def _end(self, how: End, reason: str, code: int | None = None) -> None:
+        self._change(phase=STOPPING)
+        left = process.end(self.rundir.id, self.state.trainer)
+        ingest(self.store, self.rundir.path, finish=True)
+        failure = self.store.failure(self.rundir.id) if how is End.CRASHED else None
+        if failure and code is not None:
+            reason = f"{reason}: {failure.summary}"
+        self._event("error" if how is End.CRASHED else "info", how, reason)
+        self._change(
+            state=how, phase=how, ended=time.time(), exit_code=code, reason=reason,
+            step=self.store.progress(self.rundir.id).step, traceback=failure.traceback if failure else None,
+            left_over=tuple(f"{one.pid} {footprint.title(one)}" for one in left),
+        )  # fmt: skip
+        ingest(self.store, self.rundir.path, finish=True)
+        self.rundir.stop.unlink(missing_ok=True)
+        shutil.rmtree(self.rundir.scratch, ignore_errors=True)
+
+
+def died(code: int | None) -> str:
+    """Why a trainer is gone, as far as its exit tells."""
+    if code is None:
+        return "the trainer ended while nobody watched, before the last step"
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = ", by hand or by the system when memory ran out" if name == "SIGKILL" else ""
+        return f"the trainer was killed by {name}{hint}"
+    return f"the trainer ended with exit code {code} before it was done"
+
+
+def checkpoint_step(rundir: RunDir) -> int:
+    """Step of the newest whole checkpoint, 0 without one. DeepSpeed names it in `latest` once it is written."""
+    latest = rundir.checkpoints / "_actor" / "latest"
+    return int(latest.read_text().strip().removeprefix("global_step")) if latest.exists() else 0
+
+
+def described(job: command.Command, versions: dict[str, str]) -> dict:
+    """command.json: enough to run the job again by hand."""
+    return {
+        "argv": list(job.argv), "env": dict(job.env), "unset": list(job.unset), "shell": job.shell(),
+        "versions": versions, "commit": commit(),
+    }  # fmt: skip
+
+
+def commit() -> str | None:
+    """The project's commit, marked if the tree differs from it. None outside a checkout."""
+    try:
+        asked = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=PROJECT, capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        return None
+    return asked.stdout.strip() if asked.returncode == 0 else None
+
+
+def spawn(rundir: RunDir) -> None:
+    """Starts the run's supervisor in the background, and notes in state.json which process it is."""
+    argv = [sys.executable, "-m", "launcher", "supervise", rundir.id]
+    env = os.environ | {"SECOND_OPINION_RUNS": str(rundir.path.parent)}
+    with sole(rundir):
+        who = process.detach(argv, env, rundir.supervisor_log, PROJECT)
+        state.change(rundir, state.read(rundir), supervisor=who)

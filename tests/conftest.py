@@ -1,0 +1,45 @@
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from launcher import engine, process, rundir
+from launcher.runs import Runs
+
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """A folder for runs, and an engine that trains nothing: `fake("done", steps=3)` says how its trainer ends.
+
+    Whatever a test leaves running is ended.
+    """
+    script = tmp_path / "python"
+    script.write_text(f"#!{sys.executable}\n" + (PROJECT / "tests" / "fake_engine.py").read_text(encoding="utf-8"))
+    script.chmod(0o755)
+    monkeypatch.setenv("ENGINE_PYTHON", str(script))
+    monkeypatch.setenv("FAKE_VERSIONS", json.dumps(engine.pins(engine.lock("cpu"))))
+    monkeypatch.setenv("SECOND_OPINION_RUNS", str(tmp_path / "runs"))
+
+    def choose(ending: str, steps: int = 3) -> Runs:
+        monkeypatch.setenv("FAKE_TRAINER", ending)
+        monkeypatch.setenv("FAKE_STEPS", str(steps))
+        return Runs.here()
+
+    yield choose
+    for run in rundir.every(tmp_path / "runs"):
+        process.end(run.id, None)
+
+
+@pytest.fixture(scope="session")
+def engine_python() -> str:
+    """The CPU engine's interpreter; the test is skipped on a machine without it, and fails in CI."""
+    found = engine.find("cpu")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail(engine.missing("cpu"))
+        pytest.skip(engine.missing("cpu"))
+    return str(found.python)

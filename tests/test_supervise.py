@@ -1,0 +1,193 @@
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from launcher import process, rundir, state, supervise
+from launcher.config import resolve
+from launcher.ingest import ingest
+from launcher.runs import Refused, Runs
+from launcher.state import End
+from launcher.store import Store
+
+
+def start(here: Runs, **settings):
+    made = {"policy": "some/model", "train.steps": 3, "data.cases": 20, "data.eval_cases": 4, "checkpoint.steps": 2}
+    run = here.create(resolve("cpu-demo", made | {key.replace("__", "."): value for key, value in settings.items()}))
+    here.start(run)
+    return run
+
+
+def until(true, seconds: float = 30.0):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def test_a_run_that_makes_all_its_steps_is_done(fake):
+    here = fake("done")
+    run = start(here)
+    now = here.wait(run)
+    assert (now.state, now.step, now.exit_code, now.left_over) == (End.DONE, 3, 0, ())
+    with Store(here.store_path) as store:
+        assert [point.value for point in store.series(run.id, "reward")] == [0.1, 0.2, 0.3]
+        assert store.run(run.id).state == "done"
+        assert [event.kind for event in store.events(run.id)][:1] == ["started"]
+    assert not run.scratch.exists()
+    described = json.loads(run.command.read_text())
+    assert described["argv"][1:3] == ["-m", "openrlhf.cli.train_ppo_ray"] and described["versions"]["ray"]
+
+
+def test_memory_is_sampled_by_process(fake):
+    here = fake("hang")
+    run = start(here)
+    until(lambda: run.memory.exists() and len(run.memory.read_bytes().splitlines()) > 1)
+    here.stop(run.id, "now")
+    here.wait(run)
+    samples = [json.loads(line) for line in run.memory.read_text().splitlines()]
+    assert all(sample["source"] == "pss" for sample in samples)
+    assert any(one["pid"] == here.look(run).trainer.pid and one["mb"] > 1 for one in samples[-1]["processes"])
+
+
+def test_a_trainer_that_raises_has_crashed_with_its_traceback(fake):
+    here = fake("raise")
+    run = start(here)
+    now = here.wait(run)
+    assert (now.state, now.exit_code) == (End.CRASHED, 1)
+    assert "exit code 1" in now.reason and "ValueError: the reward was lost" in now.reason
+    assert "ValueError: the reward was lost" in now.traceback
+
+
+def test_a_trainer_that_ends_early_and_quietly_has_crashed_too(fake):
+    here = fake("done", steps=2)
+    now = here.wait(start(here))
+    assert (now.state, now.step, now.exit_code) == (End.CRASHED, 2, 0)
+
+
+def test_a_killed_trainer_is_named_as_such(fake):
+    here = fake("kill")
+    now = here.wait(start(here))
+    assert (now.state, now.exit_code) == (End.CRASHED, -9)
+    assert "SIGKILL" in now.reason and "memory" in now.reason
+
+
+def test_a_dead_weight_sync_stops_a_cpu_run(fake):
+    here = fake("dead_sync")
+    run = start(here)
+    now = here.wait(run)
+    assert now.state == End.CRASHED
+    assert "weight sync" in now.reason and "vllm_kl is nan at step 2" in now.reason
+    assert process.marked(run.id) == []
+
+
+@pytest.mark.parametrize("ending", ["hang", "stubborn"])
+def test_stop_now_ends_every_process(fake, monkeypatch, ending):
+    monkeypatch.setattr(process, "GRACE", tuple((number, 1.0) for number, _ in process.GRACE))
+    here = fake(ending)
+    run = start(here)
+    until(lambda: here.look(run).step == 3)
+    here.stop(run.id, "now")
+    now = here.wait(run)
+    assert now.state == End.STOPPED and process.marked(run.id) == []
+    assert not run.stop.exists()
+
+
+def test_stop_after_the_next_checkpoint_then_resume_from_it(fake):
+    here = fake("hang", steps=200)
+    run = start(here, train__steps=200)
+    until(lambda: here.look(run).step >= 1)
+    here.stop(run.id, "checkpoint")
+    stopped = here.wait(run)
+    saved = supervise.checkpoint_step(run)
+    assert stopped.state == End.STOPPED and saved >= 2
+    fake("done", steps=200)
+    here.resume(run.id)
+    now = here.wait(run)
+    assert (now.state, now.step, now.attempts) == (End.DONE, 200, (0, saved))
+    assert run.log(2).exists()
+    with Store(here.store_path) as store:
+        assert [point.step for point in store.series(run.id, "reward")] == list(range(1, 201))
+
+
+def test_what_cannot_be_done_is_refused_with_the_reason(fake):
+    here = fake("done")
+    run = start(here, checkpoint__steps=0)
+    with pytest.raises(Refused, match="is running"):
+        here.resume(run.id)
+    with pytest.raises(Refused, match="saves no checkpoints"):
+        here.stop(run.id, "checkpoint")
+    assert here.wait(run).state == End.DONE
+    with pytest.raises(Refused, match="has made all its 3 steps"):
+        here.resume(run.id)
+    with pytest.raises(Refused, match="is not running"):
+        here.stop(run.id, "now")
+    crashed = start(fake("raise", steps=1))
+    here.wait(crashed)
+    with pytest.raises(Refused, match="no checkpoint to resume from"):
+        here.resume(crashed.id)
+
+
+def test_a_killed_supervisor_is_replaced_and_no_step_is_lost(fake):
+    here = fake("done", steps=60)
+    run = start(here, train__steps=60)
+    until(lambda: here.look(run).step >= 2)
+    first = state.read(run)
+    os.kill(first.supervisor.pid, signal.SIGKILL)
+    until(lambda: not process.alive(first.supervisor))
+    assert here.look(run).state == "running"
+    now = here.wait(run)
+    assert (now.state, now.step) == (End.DONE, 60) and now.supervisor != first.supervisor
+    with Store(here.store_path) as store:
+        assert [point.step for point in store.series(run.id, "reward")] == list(range(1, 61))
+        assert "adopted" in [event.kind for event in store.events(run.id)]
+
+
+def test_a_run_that_lost_both_its_processes_has_crashed(fake):
+    here = fake("hang")
+    run = start(here)
+    until(lambda: here.look(run).step == 3)
+    now = state.read(run)
+    os.kill(now.supervisor.pid, signal.SIGKILL)
+    os.kill(now.trainer.pid, signal.SIGKILL)
+    until(lambda: not process.alive(now.supervisor) and not process.alive(now.trainer))
+    after = here.look(run)
+    assert after.state == End.CRASHED and "nobody watched" in after.reason
+
+
+def test_a_run_has_one_supervisor(fake):
+    here = fake("hang")
+    run = start(here)
+    until(lambda: here.look(run).step == 3)
+    with pytest.raises(supervise.Busy):
+        supervise.conclude(run, here.store_path)
+    here.stop(run.id, "now")
+    here.wait(run)
+
+
+def test_the_index_can_be_deleted(fake):
+    here = fake("raise")
+    run = start(here)
+    here.wait(run)
+
+    def rows(path):
+        with Store(path) as store:
+            ingest(store, run.path)
+            return store.run(run.id), store.series(run.id, "vllm_kl"), store.events(run.id), store.failures(run.id)
+
+    assert rows(here.store_path) == rows(here.folder / "again.db")
+
+
+def test_a_pid_that_was_used_again_is_another_process():
+    me = process.identify(os.getpid())
+    assert process.alive(me)
+    assert not process.alive(me._replace(started=me.started - 100))
+    assert not process.alive(None)
+
+
+@pytest.mark.parametrize("id", ["../etc", "20260101-000000-abcd/..", "", "runs.db", "20260101-000000-abcd"])
+def test_a_run_is_never_looked_for_outside_its_folder(tmp_path, id):
+    with pytest.raises(rundir.UnknownRun):
+        rundir.find(tmp_path, id)
