@@ -1,0 +1,154 @@
+"""The shim in Python processes of its own: on small packages of the patched names, and on the installed engine."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launcher import engine
+
+SHIM = engine.ROOT / "launcher" / "cpu_shim"
+
+
+def python(code: str, *path: Path, interpreter: Path | str = sys.executable) -> subprocess.CompletedProcess:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (SHIM, *path)))}
+    return subprocess.run([str(interpreter), "-c", code], env=env, capture_output=True, text=True)
+
+
+def module(root: Path, name: str, text: str) -> None:
+    *packages, last = name.split(".")
+    folder = root
+    for package in packages:
+        folder = folder / package
+        folder.mkdir(exist_ok=True)
+        (folder / "__init__.py").touch()
+    (folder / f"{last}.py").write_text(text)
+
+
+@pytest.fixture
+def openrlhf(tmp_path):
+    """A package with the two modules of OpenRLHF that are patched, one with a function that has changed."""
+    module(tmp_path, "openrlhf.utils.distributed_util", "def stateless_init_process_group(master_address, port): pass")
+    module(tmp_path, "openrlhf.trainer.ray.vllm_worker_wrap", "class WorkerWrap: pass")
+    return tmp_path
+
+
+def test_nothing_is_imported_at_start():
+    ran = python("import sys; print([m for m in ('torch', 'ray', 'vllm', 'deepspeed', 'openrlhf') if m in sys.modules])")
+    assert ran.stdout.strip() == "[]"
+
+
+def test_a_patched_function_is_replaced_in_every_module_that_imports_it(tmp_path, openrlhf):
+    module(
+        tmp_path,
+        "openrlhf.utils.distributed_util",
+        "def stateless_init_process_group(master_address, master_port, rank, world_size, device): return 'nccl'",
+    )
+    code = "from openrlhf.utils.distributed_util import stateless_init_process_group as f; print(f.__module__)"
+    assert python(code, tmp_path).stdout.strip() == "sitecustomize"
+
+
+def test_other_parameters_stop_the_import(openrlhf):
+    ran = python("import openrlhf.utils.distributed_util", openrlhf)
+    assert ran.returncode == 1
+    assert (
+        "StalePatchError: CPU shim: openrlhf.utils.distributed_util.stateless_init_process_group takes "
+        "('master_address', 'port'), the patch takes ('master_address', 'master_port', 'rank', 'world_size', 'device')"
+    ) in ran.stderr
+
+
+def test_a_renamed_function_stops_the_import(tmp_path, openrlhf):
+    module(tmp_path, "openrlhf.utils.distributed_util", "def create_process_group(): pass")
+    ran = python("import openrlhf.utils.distributed_util", tmp_path)
+    assert "CPU shim: openrlhf.utils.distributed_util has no stateless_init_process_group to patch" in ran.stderr
+
+
+def test_a_moved_module_stops_the_import_of_its_package(tmp_path, openrlhf):
+    (tmp_path / "openrlhf" / "utils" / "distributed_util.py").rename(tmp_path / "openrlhf" / "utils" / "groups.py")
+    ran = python("import openrlhf", tmp_path)
+    assert "has no module openrlhf.utils.distributed_util to patch" in ran.stderr
+
+
+def test_code_that_shrugs_off_a_missing_module_does_not_shrug_off_a_stale_patch(openrlhf):
+    ran = python("try:\n import openrlhf.utils.distributed_util\nexcept ImportError:\n pass", openrlhf)
+    assert ran.returncode == 1
+
+
+def test_a_sitecustomize_that_the_shim_hides_still_runs(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sitecustomize; print(len(sitecustomize.PATCHES))")
+    assert int(python("", tmp_path).stdout) > 0
+
+
+def test_flash_attn_s_stand_in_says_what_to_do():
+    stub = engine.ROOT / "launcher" / "flash_attn_stub"
+    code = "from flash_attn.bert_padding import unpad_input; unpad_input(1)"
+    assert "RuntimeError: flash-attn is not installed: use --ds.attn_implementation sdpa" in python(code, stub).stderr
+    assert "ModuleNotFoundError" in python("import flash_attn.ops.triton.cross_entropy", stub).stderr
+
+
+# On the installed engine
+
+SYNC = """
+import sys, threading, torch
+from openrlhf.utils.distributed_util import stateless_init_process_group as group
+port, got = int(sys.argv[1]), torch.zeros(3, dtype=torch.bfloat16)
+def receive():
+    group("127.0.0.1", port, 1, 2, "cpu").broadcast(got, src=0, stream=torch.cuda.current_stream())
+thread = threading.Thread(target=receive)
+thread.start()
+group("127.0.0.1", port, 0, 2, "cpu").broadcast(torch.tensor([1, 2, 3], dtype=torch.bfloat16), src=0)
+thread.join()
+print(got.tolist())
+"""
+
+
+@pytest.fixture
+def installed():
+    found = engine.find("cpu")
+    if found is None:
+        pytest.skip(engine.missing("cpu"))
+    return found
+
+
+def in_engine(found: engine.Engine, code: str, *arguments: str) -> str:
+    kept = {key: value for key, value in os.environ.items() if key not in engine.UNSET["cpu"]}
+    env = kept | engine.environment("cpu", found.versions)
+    ran = subprocess.run([str(found.python), "-c", code, *arguments], env=env, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+@pytest.mark.engine
+def test_every_patch_fits_the_installed_engine(installed):
+    code = "import importlib, sitecustomize\nfor name in sitecustomize.PATCHES: importlib.import_module(name); print(name)"
+    assert in_engine(installed, code).split()[-1] == "vllm.model_executor.layers.utils"
+
+
+@pytest.mark.engine
+def test_new_weights_travel_from_the_actor_to_vllm(installed, unused_port):
+    assert in_engine(installed, SYNC, str(unused_port)).strip().endswith("[1.0, 2.0, 3.0]")
+
+
+@pytest.mark.engine
+def test_a_linear_layer_of_vllm_computes_with_a_weight_that_was_changed_after_loading(installed):
+    code = """
+import torch
+from vllm.model_executor.layers.utils import cpu_unquantized_gemm, dispatch_cpu_unquantized_gemm
+layer = torch.nn.Linear(64, 64, bias=False, dtype=torch.bfloat16)
+dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
+layer.weight.data.copy_(torch.eye(64))
+x = torch.randn(5, 64, dtype=torch.bfloat16)
+print(torch.equal(cpu_unquantized_gemm(layer, x, layer.weight), x))
+"""
+    assert in_engine(installed, code).split()[-1] == "True"
+
+
+@pytest.fixture
+def unused_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
