@@ -1,0 +1,159 @@
+"""The index's tables, built step by step. Each function runs once per database, in order, in a transaction of its own.
+
+Games are narrow here: their texts stay in the run's files, and a row says where. What the games page filters by is
+gathered in `facets`: one row for every combination that occurs in a run, a few hundred for a million games. A page is
+read facet by facet, newest first, so no filter ever scans the games.
+"""
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+migrations = Migrations("second_opinion")
+
+
+@migrations()
+def runs(db: Database) -> None:
+    db.conn.execute(
+        """CREATE TABLE runs (
+            id TEXT PRIMARY KEY, folder TEXT NOT NULL, name TEXT, preset TEXT, created REAL, config TEXT,
+            state TEXT, phase TEXT, step INTEGER, steps INTEGER, start_step INTEGER NOT NULL DEFAULT 0,
+            started REAL, ended REAL, exit_code INTEGER, reason TEXT, state_json TEXT
+        )"""
+    )
+    db.conn.execute(
+        """CREATE TABLE offsets (
+            run TEXT NOT NULL, file TEXT NOT NULL, offset INTEGER NOT NULL, lines INTEGER NOT NULL, state TEXT,
+            PRIMARY KEY (run, file)
+        ) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """CREATE TABLE bad_lines (
+            run TEXT NOT NULL, file TEXT NOT NULL, offset INTEGER NOT NULL, reason TEXT NOT NULL,
+            excerpt TEXT NOT NULL,
+            PRIMARY KEY (run, file, offset)
+        ) WITHOUT ROWID"""
+    )
+
+
+@migrations()
+def trainer_log(db: Database) -> None:
+    """A value that is not finite is NULL in `value` and spelled out in `special`: nan, inf or -inf."""
+    db.conn.execute(
+        """CREATE TABLE metrics (
+            run TEXT NOT NULL, name TEXT NOT NULL, step INTEGER NOT NULL, value REAL, special TEXT,
+            PRIMARY KEY (run, name, step)
+        ) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """CREATE TABLE progress (
+            run TEXT NOT NULL, attempt INTEGER NOT NULL, phase TEXT NOT NULL, step INTEGER, episode INTEGER,
+            episodes INTEGER, done INTEGER, total INTEGER,
+            PRIMARY KEY (run, attempt)
+        ) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """CREATE TABLE failures (
+            run TEXT NOT NULL, attempt INTEGER NOT NULL, offset INTEGER NOT NULL, process TEXT NOT NULL,
+            summary TEXT NOT NULL, traceback TEXT NOT NULL,
+            PRIMARY KEY (run, attempt, offset)
+        ) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """CREATE TABLE events (
+            run TEXT NOT NULL, file TEXT NOT NULL, offset INTEGER NOT NULL, time REAL, kind TEXT NOT NULL,
+            level TEXT NOT NULL, text TEXT NOT NULL,
+            PRIMARY KEY (run, file, offset)
+        ) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """CREATE TABLE memory (
+            run TEXT NOT NULL, offset INTEGER NOT NULL, time REAL NOT NULL, phase TEXT NOT NULL,
+            source TEXT NOT NULL, total_mb REAL NOT NULL, policy REAL NOT NULL, reference REAL NOT NULL,
+            rollout REAL NOT NULL, judge REAL NOT NULL, ray REAL NOT NULL, other REAL NOT NULL,
+            processes TEXT NOT NULL,
+            PRIMARY KEY (run, offset)
+        ) WITHOUT ROWID"""
+    )
+    db.conn.execute("CREATE INDEX memory_time ON memory (run, time)")
+
+
+@migrations()
+def games(db: Database) -> None:
+    """`games.id` joins the tables and the text search; a game is named by run and game."""
+    db.conn.execute(
+        """CREATE TABLE facets (
+            id INTEGER PRIMARY KEY, run TEXT NOT NULL, mode TEXT NOT NULL, category TEXT NOT NULL,
+            outcome TEXT NOT NULL, dropped INTEGER NOT NULL, label TEXT, source TEXT, reason TEXT, refused TEXT,
+            games INTEGER NOT NULL
+        )"""
+    )
+    db.conn.execute("CREATE INDEX facets_run ON facets (run)")
+    db.conn.execute(
+        """CREATE TABLE facet_turns (
+            facet INTEGER NOT NULL, seat INTEGER NOT NULL, role TEXT NOT NULL, answer TEXT,
+            raw_reward REAL NOT NULL,
+            PRIMARY KEY (facet, seat)
+        ) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """CREATE TABLE games (
+            id INTEGER PRIMARY KEY, run TEXT NOT NULL, game TEXT NOT NULL, attempt INTEGER NOT NULL,
+            mode TEXT NOT NULL, step INTEGER NOT NULL, facet INTEGER NOT NULL REFERENCES facets (id),
+            sample TEXT NOT NULL, case_id TEXT NOT NULL, error_type TEXT NOT NULL, opponent TEXT NOT NULL,
+            truth TEXT, valid INTEGER NOT NULL, drop_reason TEXT, started REAL NOT NULL, ended REAL NOT NULL,
+            excerpt TEXT NOT NULL, file TEXT NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL
+        )"""
+    )
+    db.conn.execute("CREATE UNIQUE INDEX games_name ON games (run, game)")
+    db.conn.execute("CREATE INDEX games_step ON games (run, mode, step, attempt)")
+    db.conn.execute("CREATE INDEX games_facet ON games (facet, step, attempt)")
+    db.conn.execute(
+        """CREATE TABLE turns (
+            game INTEGER NOT NULL REFERENCES games (id), seat INTEGER NOT NULL, role TEXT NOT NULL,
+            trained INTEGER NOT NULL, answer TEXT, format_ok INTEGER NOT NULL, format_reason TEXT NOT NULL,
+            tokens INTEGER NOT NULL, truncated INTEGER NOT NULL, latency_ms REAL NOT NULL, correct INTEGER,
+            raw_reward REAL NOT NULL, baseline REAL NOT NULL, sent_reward REAL NOT NULL,
+            PRIMARY KEY (game, seat)
+        ) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """CREATE TABLE verdicts (
+            game INTEGER NOT NULL REFERENCES games (id), refused INTEGER NOT NULL, label TEXT, p_harm REAL,
+            same_meaning INTEGER, faithful INTEGER, realistic INTEGER, p_realistic REAL, valid INTEGER NOT NULL,
+            reason TEXT NOT NULL, source TEXT NOT NULL, latency_ms REAL NOT NULL, judge TEXT NOT NULL,
+            PRIMARY KEY (game, refused)
+        ) WITHOUT ROWID"""
+    )
+
+
+@migrations()
+def per_step(db: Database) -> None:
+    """Sums over a step's training games. The category '' stands for all of them."""
+    db.conn.execute(
+        """CREATE TABLE step_roles (
+            run TEXT NOT NULL, category TEXT NOT NULL, role TEXT NOT NULL, step INTEGER NOT NULL,
+            turns INTEGER NOT NULL, raw_reward REAL NOT NULL, format_ok INTEGER NOT NULL,
+            tokens INTEGER NOT NULL,
+            PRIMARY KEY (run, category, role, step)
+        ) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """CREATE TABLE step_games (
+            run TEXT NOT NULL, category TEXT NOT NULL, step INTEGER NOT NULL, games INTEGER NOT NULL,
+            counted INTEGER NOT NULL, ties INTEGER NOT NULL, attacked INTEGER NOT NULL,
+            faithful INTEGER NOT NULL, deceived INTEGER NOT NULL, answers INTEGER NOT NULL,
+            correct INTEGER NOT NULL,
+            PRIMARY KEY (run, category, step)
+        ) WITHOUT ROWID"""
+    )
+
+
+@migrations()
+def reviews(db: Database) -> None:
+    db.conn.execute(
+        """CREATE TABLE reviews (
+            run TEXT NOT NULL, game TEXT NOT NULL, reviewer TEXT NOT NULL, label TEXT, note TEXT NOT NULL,
+            time REAL NOT NULL,
+            PRIMARY KEY (run, game, reviewer)
+        ) WITHOUT ROWID"""
+    )

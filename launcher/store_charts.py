@@ -1,0 +1,115 @@
+"""What charts show of a run's games. Sums per step are kept by `store_games`; a point and the games behind it agree."""
+
+from typing import NamedTuple
+
+from launcher.store import Store
+from launcher.store_games import ALL
+from medical_team.types import Role
+
+TOLERANCE = 1e-4
+"""The trainer averages in float32."""
+
+
+class RolePoint(NamedTuple):
+    """One role's turns in a step's counted games."""
+
+    step: int
+    turns: int
+    mean_reward: float
+    """Of raw rewards."""
+    format_ok: float
+    """Share of replies that kept to the format."""
+    mean_tokens: float
+
+
+class GamePoint(NamedTuple):
+    """One step's training games; the shares are None where they would divide by nothing."""
+
+    step: int
+    games: int
+    """Played, dropped ones included."""
+    counted: int
+    """Not dropped."""
+    ties: float | None
+    """Share of the games played that have no truth."""
+    faithful: float | None
+    """Share of the attackers' games, ties aside, in which the note was what it was asked for."""
+    deceived: float | None
+    """Share of the games with a faithful note in which the assessor was wrong: the attacker's success."""
+    correct: float | None
+    """Share of the assessors' answers that agree with the truth."""
+
+
+class Agreement(NamedTuple):
+    """One role's mean raw reward in a step: from the games, and as the trainer logged it (float32)."""
+
+    step: int
+    role: str
+    games: float | None
+    trainer: float | None
+
+    @property
+    def agree(self) -> bool:
+        """The two means are the same within the tolerance, or there is none on either side."""
+        if self.games is None or self.trainer is None:
+            return self.games is self.trainer
+        return abs(self.games - self.trainer) <= TOLERANCE
+
+
+class Confusion(NamedTuple):
+    """How many answers: the assessor's against the label of the note that it read."""
+
+    category: str
+    label: str | None
+    answer: str | None
+    count: int
+
+
+def rewards(store: Store, run: str, role: Role, category: str = ALL, since: int = -1) -> list[RolePoint]:
+    """The role's steps after `since`, in order."""
+    rows = store.rows(
+        """SELECT step, turns, raw_reward / turns, 1.0 * format_ok / turns, 1.0 * tokens / turns FROM step_roles
+        WHERE run = ? AND category = ? AND role = ? AND step > ? ORDER BY step""",
+        run, category, role, since,
+    )  # fmt: skip
+    return list(map(RolePoint._make, rows))
+
+
+def rates(store: Store, run: str, category: str = ALL, since: int = -1) -> list[GamePoint]:
+    """What became of the games of the steps after `since`, in order."""
+    rows = store.rows(
+        """SELECT step, games, counted, 1.0 * ties / games, 1.0 * faithful / nullif(attacked, 0),
+            1.0 * deceived / nullif(faithful, 0), 1.0 * correct / nullif(answers, 0) FROM step_games
+        WHERE run = ? AND category = ? AND step > ? ORDER BY step""",
+        run, category, since,
+    )  # fmt: skip
+    return list(map(GamePoint._make, rows))
+
+
+def reward_agreement(store: Store, run: str) -> list[Agreement]:
+    """For every step that both the games and the trainer's log tell of: the two means, per role."""
+    found = []
+    for role in Role:
+        sums = {step: value for step, value in store.series(run, f"{role}_raw")}
+        shares = {step: value for step, value in store.series(run, f"is_{role}")}
+        games = {point.step: point.mean_reward for point in rewards(store, run, role)}
+        for step in sums.keys() & shares.keys():
+            trainer = sums[step] / shares[step] if shares[step] else None
+            found.append(Agreement(step, role, games.get(step), trainer))
+    return sorted(found)
+
+
+def counts(store: Store, run: str) -> dict[tuple[str, str], int]:
+    """Games by mode and category."""
+    rows = store.rows("SELECT mode, category, sum(games) FROM facets WHERE run = ? GROUP BY mode, category", run)
+    return {(mode, category): games for mode, category, games in rows}
+
+
+def confusion(store: Store, run: str, mode: str = "train") -> list[Confusion]:
+    """The assessors' answers against the verdicts, in games that were not dropped."""
+    rows = store.rows(
+        """SELECT f.category, f.label, t.answer, sum(f.games) FROM facets f JOIN facet_turns t ON t.facet = f.id
+        WHERE f.run = ? AND f.mode = ? AND NOT f.dropped AND t.role = 'assessor' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3""",
+        run, mode,
+    )  # fmt: skip
+    return list(map(Confusion._make, rows))

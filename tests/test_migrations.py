@@ -1,0 +1,61 @@
+import sqlite3
+from multiprocessing import get_context
+
+import pytest
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+from launcher.migrations import migrations
+from launcher.store import Store
+
+
+def names(path):
+    with sqlite3.connect(path) as connection:
+        return [name for (name,) in connection.execute("SELECT name FROM _sqlite_migrations ORDER BY id")]
+
+
+def test_opening_applies_every_migration_once_and_in_order(tmp_path):
+    path = tmp_path / "runs.db"
+    for _ in range(2):
+        Store(path).close()
+    assert names(path) == ["runs", "trainer_log", "games", "per_step", "reviews"]
+    assert names(path) == [migration.name for migration in migrations._migrations]
+
+
+def test_a_database_of_an_earlier_version_is_brought_up_and_keeps_its_rows(tmp_path):
+    path = tmp_path / "runs.db"
+    old = Database(path)
+    migrations.apply(old, stop_before="games")
+    old["offsets"].insert({"run": "r", "file": "train.log", "offset": 7, "lines": 1, "state": None})
+    old.close()
+    with Store(path) as store:
+        assert store.mark("r", "train.log").offset == 7
+        assert store.rows("SELECT count(*) FROM games") == [(0,)]
+
+
+def test_a_migration_that_fails_leaves_nothing(tmp_path):
+    broken = Migrations("broken")
+
+    @broken()
+    def half(db):
+        db.conn.execute("CREATE TABLE half (id INTEGER)")
+        raise RuntimeError("stop")
+
+    database = Database(tmp_path / "runs.db")
+    with pytest.raises(RuntimeError, match="stop"):
+        broken.apply(database)
+    assert not database["half"].exists()
+    assert [migration.name for migration in broken.pending(database)] == ["half"]
+    database.close()
+
+
+def open_store(path):
+    with Store(path) as store:
+        return store.rows("SELECT count(*) FROM runs")
+
+
+def test_processes_that_open_a_new_database_at_once_agree(tmp_path):
+    path = tmp_path / "runs.db"
+    with get_context("spawn").Pool(4) as pool:
+        assert pool.map(open_store, [path] * 8) == [[(0,)]] * 8
+    assert names(path) == ["runs", "trainer_log", "games", "per_step", "reviews"]
