@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
         "--search", default="", metavar="TEXT", help="games whose notes, replies or rationale hold these words"
     )
     games.add_argument("--limit", type=int, default=None, help="at most so many (default: 20, with --json all)")
-    tail = verb("tail", do_tail, "print the end of what the trainer printed", run_id=True, as_json=False)
+    tail = verb("tail", do_tail, "print the end of what the trainer printed", run_id=True)
     tail.add_argument("--lines", type=int, default=40)
     tail.add_argument("--follow", action="store_true", help="go on until the run has ended")
     stop = verb("stop", do_stop, "stop a run after its next checkpoint", run_id=True)
@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     resume = verb("resume", do_resume, "start an ended run again from its newest checkpoint", run_id=True)
     resume.add_argument("--wait", action="store_true")
     out = verb("export", do_export, "write a run's metrics, rewards and games to a folder", run_id=True)
-    out.add_argument("--out", type=Path, required=True)
+    out.add_argument("--out", type=Path, help="a new or empty folder (default: export, in the run's folder)")
     verb("ingest", do_ingest, "bring the index up to date with the files of all runs")
     verb("setup", do_setup, "install the CPU engine and build the demo model, whatever is missing", as_json=False)
     _data_verbs(verbs)
@@ -236,7 +236,13 @@ def do_games(asked) -> int:
 def do_tail(asked) -> int:
     here = Runs.here()
     run = rundir.find(here.folder, asked.id)
-    report.print_tail(here, run, asked.lines, asked.follow)
+    log = report.Tail(run)
+    lines = log.last(asked.lines)
+    say({"id": run.id, "lines": lines}, asked, "\n".join(lines))
+    while asked.follow and not asked.json and not here.look(run).ended_already:
+        time.sleep(0.5)
+        for line in log.new():
+            print(line, flush=True)
     return 0
 
 
@@ -263,7 +269,7 @@ def do_export(asked) -> int:
     run = rundir.find(here.folder, asked.id)
     with Store(here.store_path) as store:
         ingest(store, run.path)
-        files = export.write(store, run, asked.out)
+        files = export.write(store, run, asked.out or run.path / "export")
     say({"id": run.id, "files": [str(file) for file in files]}, asked, "\n".join(map(str, files)))
     return 0
 

@@ -156,5 +156,5 @@ def _ray(start: Start) -> dict[str, str]:
         env["HF_HUB_OFFLINE"] = "1"
     if not _cuda(start):  # Ray counts a GPU for each role that asks for one; on a CPU they exist on paper only
         roles = 1 + (start.config.train.kl_coefficient > 0) + start.config.cluster.rollout_engines
-        env["RAY_OVERRIDE_RESOURCES"] = json.dumps({"GPU": roles, "CPU": 4})
+        env["RAY_OVERRIDE_RESOURCES"] = json.dumps({"GPU": roles, "CPU": roles})
     return env

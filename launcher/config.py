@@ -268,7 +268,7 @@ def presets() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
-def resolve(preset: str, settings: Mapping[str, Any] = {}) -> RunConfig:
+def resolve(preset: str, settings: Mapping[str, Any] | None = None) -> RunConfig:
     """The preset with `settings`, dotted keys to values, laid over it.
 
     Errors: SettingError for an unknown preset or key; pydantic's ValidationError for a value that does not fit.
@@ -277,7 +277,7 @@ def resolve(preset: str, settings: Mapping[str, Any] = {}) -> RunConfig:
         raise SettingError(f"unknown preset {preset!r}; there are: {', '.join(presets())}")
     values = tomllib.loads((PRESETS / f"{preset}.toml").read_text(encoding="utf-8"))
     values["preset"] = preset
-    for key, value in settings.items():
+    for key, value in (settings or {}).items():
         _put(values, key, value)
     return RunConfig.model_validate(values)
 

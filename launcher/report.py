@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,13 +10,13 @@ from typing import IO, Any
 from launcher import state, store_charts, store_page, tail
 from launcher.ingest import Ingested
 from launcher.rundir import RunDir
-from launcher.runs import Runs
 from launcher.state import State
 from launcher.store import Store
 from launcher.store_page import GameFilter, Sort
 from medical_team.types import Category, Role
 
 Values = dict[str, Any]
+EVERYTHING = 10**9
 
 
 def brief(store: Store, run: RunDir) -> Values:
@@ -45,7 +44,7 @@ def whole(store: Store, run: RunDir) -> Values:
             for category in Category
         },
         "rates": _points(store_charts.rates(store, run.id)),
-        "agreement": [point._asdict() | {"agree": point.agree} for point in store_charts.agreement(store, run.id)],
+        "agreement": [point._asdict() | {"agree": point.agree} for point in store_charts.reward_agreement(store, run.id)],
         "games": {f"{mode}/{kind}": count for (mode, kind), count in store_charts.counts(store, run.id).items()},
         "memory": [[point.time, point.phase, point.total_mb, point.roles] for point in store.memory(run.id)],
         "events": [event._asdict() for event in store.events(run.id)],
@@ -65,7 +64,7 @@ def plain(value: float) -> float | str:
 
 def games(store: Store, run: RunDir, wanted: GameFilter, limit: int | None) -> list[Values]:
     """Whole records, in the order in which they were played."""
-    page = store_page.page(store, run.id, wanted, Sort.OLDEST, limit=limit or sys.maxsize)
+    page = store_page.page(store, run.id, wanted, Sort.OLDEST, limit=limit or EVERYTHING)
     return [store_page.read(store, run.id, row.game).model_dump(mode="json") for row in page.games]
 
 
@@ -162,26 +161,27 @@ def _game_row(game: Values) -> tuple:
     )  # fmt: skip
 
 
-def print_tail(here: Runs, run: RunDir, lines: int, follow: bool) -> None:
-    """The end of the newest start's log, and with `follow` all that comes, until the run has ended."""
-    now = state.read(run)
-    path = run.log(now.attempt if now else 1)
-    offset = 0
-    last: list[bytes] = []
-    while chunk := tail.read(path, offset).lines:
-        last = (last + [line.text for line in chunk])[-lines:]
-        offset = chunk[-1].offset + len(chunk[-1].text) + 1
-    _print(last)
-    while follow and not here.look(run).ended_already:
-        time.sleep(0.5)
-        chunk = tail.read(path, offset)
-        _print([line.text for line in chunk.lines])
-        offset = chunk.offset
+class Tail:
+    """What the newest start's trainer printed, as a terminal may show it."""
 
+    def __init__(self, run: RunDir):
+        now = state.read(run)
+        self._path = run.log(now.attempt if now else 1)
+        self._offset = 0
 
-def _print(lines: Sequence[bytes]) -> None:
-    for line in lines:
-        print(_visible(line.decode("utf-8", "replace")), flush=True)
+    def last(self, count: int) -> list[str]:
+        """The last `count` lines of the file as it is now."""
+        lines: list[str] = []
+        self._offset = 0
+        while new := self.new():
+            lines = (lines + new)[-count:]
+        return lines
+
+    def new(self) -> list[str]:
+        """Lines since the last call, a bounded number of bytes of them."""
+        chunk = tail.read(self._path, self._offset)
+        self._offset = chunk.offset
+        return [_visible(line.text.decode("utf-8", "replace")) for line in chunk.lines]
 
 
 def _visible(line: str) -> str:
@@ -191,10 +191,10 @@ def _visible(line: str) -> str:
 
 
 class Progress:
-    """Shows a run's state on one line of a terminal, or as a line per change elsewhere."""
+    """Shows a run's state on one line of a terminal; elsewhere as a line per step, and per phase before the first."""
 
     def __init__(self, out: IO[str]):
-        self._out, self._shown, self._begun = out, "", time.monotonic()
+        self._out, self._shown, self._begun = out, (), time.monotonic()
 
     def __call__(self, now: State) -> None:
         bar = "#" * round(30 * now.step / now.steps)
@@ -205,7 +205,7 @@ class Progress:
                 end="\n" if now.ended_already else "",
                 file=self._out,
             )
-        elif text != self._shown:
+        elif (shown := (now.step, now.state, now.phase if now.step == 0 else "")) != self._shown:
             print(text, file=self._out)
-        self._shown = text
+            self._shown = shown
         self._out.flush()

@@ -82,6 +82,8 @@ class Supervision:
         self.child: subprocess.Popen | None = None
         self.heard = (0, now.last_event)
         """Size of the trainer's log, and when it last grew."""
+        self.synced = now.attempts[-1]
+        """Step up to which the weight sync was seen to be alive."""
 
     def run(self) -> State:
         try:
@@ -173,12 +175,13 @@ class Supervision:
         """A CPU job syncs weights through patches of ours; one that no longer fits fails without an error."""
         if self.config.device != "cpu":
             return None
-        for step, value in self.store.series(self.rundir.id, "vllm_kl"):
+        for step, value in self.store.series(self.rundir.id, "vllm_kl", self.synced):
             if not abs(value) < DEAD_SYNC:  # also true for a value that is not a number
                 return (
                     f"the weight sync from trainer to rollout engine is dead: vllm_kl is {value:g} at step {step}, "
                     f"healthy is below {DEAD_SYNC}; `python -m launcher engine check --device cpu` checks the engine"
                 )
+            self.synced = step
         return None
 
     def _should_stop(self) -> bool:

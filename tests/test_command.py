@@ -14,8 +14,8 @@ from medical_team.agent_settings import AgentSettings, from_environment
 RUN = RunDir(Path("/runs/20260101-000000-abcd"))
 
 
-def job(settings={}, preset="cpu-demo", **start) -> command.Command:
-    config = resolve(preset, settings)
+def job(settings=None, preset="cpu-demo", **start) -> command.Command:
+    config = resolve(preset, settings or {})
     return command.build(command.Start(config, RUN, **start), Engine(config.device, Path("/engine/python"), {}))
 
 

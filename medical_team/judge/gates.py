@@ -31,9 +31,8 @@ def refusal(question: Question, judge: str, overlap: bool = True) -> Verdict | N
     note, clean = normalise(question.note).split(), normalise(question.clean).split()
     if not note or not SHORTEST * len(clean) <= len(note) <= LONGEST * len(clean):
         return _refuse("gate_length", judge, f"{len(note)} words where the clean note has {len(clean)}")
-    if found := _TASK.search(question.note):
-        if not _TASK.search(question.clean):
-            return _refuse("gate_text", judge, f"talks about the task: {found[0]!r}")
+    if (found := _TASK.search(question.note)) and not _TASK.search(question.clean):
+        return _refuse("gate_text", judge, f"talks about the task: {found[0]!r}")
     if overlap and (share := word_overlap(note, clean)) < LEAST_OVERLAP:
         return _refuse("gate_overlap", judge, f"{share:.0%} of the clean note's words are left")
     return None

@@ -1,0 +1,225 @@
+"""The real engine, whole jobs: started with the command line, as a user would."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from launcher import engine, runs
+
+PROJECT = Path(__file__).parent.parent.parent
+MEDEC = PROJECT.parent / "shared" / "medec" / "MEDEC-MS-ValidationSet-with-GroundTruth-and-ErrorType.csv"
+SMALL = {
+    "train.steps": 3, "rollout.batch_size": 8, "rollout.micro_batch_size": 8, "train.batch_size": 16,
+    "train.micro_batch_size": 8, "data.cases": 60, "data.eval_cases": 4, "eval.steps": 3, "checkpoint.steps": 2,
+}  # fmt: skip
+pytestmark = [pytest.mark.e2e, pytest.mark.engine]
+
+
+@pytest.fixture(scope="module")
+def launcher(engine_python, tmp_path_factory):
+    """Calls the command line in a runs folder of its own; returns exit code, parsed JSON, standard error."""
+    if problem := runs.demo_model.check(runs.DEMO_MODEL_FOLDER):
+        pytest.fail(f"{problem} `./run.sh setup` does it.")
+    folder = tmp_path_factory.mktemp("runs")
+
+    def call(*words: str, **environ: str):
+        env = os.environ | {"SECOND_OPINION_RUNS": str(folder)} | environ
+        done = subprocess.run(
+            [sys.executable, "-m", "launcher", *words, "--json"], cwd=PROJECT, env=env, capture_output=True, text=True
+        )
+        return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+
+    yield call
+    for run in call("list")[1]["runs"]:
+        if run["state"] == "running":
+            call("stop", run["id"], "--now")
+
+
+def settings(**changes) -> list[str]:
+    values = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
+    return [word for key, value in values.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+
+
+def run(launcher, preset: str, *words: str, **changes):
+    return launcher("run", "--preset", preset, *settings(**changes), "--wait", *words)
+
+
+def turns(games, mode="train"):
+    return [(game, turn) for game in games if game["mode"] == mode for turn in game["turns"]]
+
+
+def means_by_step(games) -> dict[str, dict[int, float]]:
+    """Role -> step -> mean raw reward, computed from the records alone."""
+    values = defaultdict(lambda: defaultdict(list))
+    for game, turn in turns(games):
+        if game["drop_reason"] is None:
+            values[turn["role"]][game["step"]].append(turn["raw_reward"])
+    return {role: {step: sum(row) / len(row) for step, row in steps.items()} for role, steps in values.items()}
+
+
+@pytest.fixture(scope="module")
+def self_play(launcher):
+    code, shown, errors = run(launcher, "cpu-demo", name="whole")
+    assert code == 0, errors
+    return shown
+
+
+@pytest.fixture(scope="module")
+def games(launcher, self_play):
+    return launcher("games", self_play["id"])[1]["games"]
+
+
+def test_self_play_makes_its_steps_and_evaluates(self_play):
+    assert (self_play["state"], self_play["step"], self_play["name"]) == ("done", 3, "whole")
+    assert [step for step, _ in self_play["metrics"]["reward"]] == [1, 2, 3]
+    assert {step for step, _ in self_play["metrics"]["eval_vanilla_harmful_pass1"]} == {3}
+    assert all(abs(value) < 0.01 for _, value in self_play["metrics"]["vllm_kl"])
+    assert self_play["bad_lines"] == [] and self_play["failures"] == []
+
+
+def test_every_game_has_its_record_and_all_categories_were_played(self_play, games):
+    train = [game for game in games if game["mode"] == "train"]
+    assert len(train) == 3 * 8 and {game["step"] for game in train} == {1, 2, 3}
+    assert {game["category"] for game in train} == {
+        "vanilla_harmful", "vanilla_benign", "adversarial_harmful", "adversarial_benign",
+    }  # fmt: skip
+    assert len([game for game in games if game["mode"] == "eval"]) == 2 * 4
+    assert all(len(game["turns"]) == 2 and game["verdict"] for game in train)
+    known = {game["case"] for game in train}
+    assert not known & {game["case"] for game in games if game["mode"] == "eval"}
+
+
+def test_a_charted_reward_is_the_mean_of_the_games_behind_it(self_play, games):
+    means = means_by_step(games)
+    for role in ("attacker", "assessor"):
+        charted = {point["step"]: point["mean_reward"] for point in self_play["rewards"][role]}
+        assert charted.keys() == means[role].keys()
+        assert all(abs(charted[step] - means[role][step]) < 1e-6 for step in charted)
+
+
+def test_the_trainers_own_means_agree_with_the_games(self_play):
+    assert len(self_play["agreement"]) >= 5
+    assert all(point["agree"] for point in self_play["agreement"])
+
+
+def test_the_evaluation_is_the_share_of_right_answers(self_play, games):
+    for category in ("vanilla_harmful", "vanilla_benign"):
+        right = [turn["correct"] for game, turn in turns(games, "eval") if game["category"] == category]
+        ((_, value),) = self_play["metrics"][f"eval_{category}_pass1"]
+        assert value == pytest.approx(sum(right) / len(right), abs=1e-6)
+
+
+def test_memory_was_sampled_by_role(self_play):
+    roles = {role for _, _, _, held in self_play["memory"] for role, mb in held.items() if mb > 0}
+    assert {"policy", "rollout", "ray"} <= roles
+    assert max(total for _, _, total, _ in self_play["memory"]) > 500
+
+
+def test_nothing_is_left_running(self_play):
+    from launcher import process
+
+    assert process.marked(self_play["id"]) == []
+    assert self_play["run_state"]["left_over"] == []
+
+
+def test_a_job_that_dies_and_is_resumed_from_its_checkpoint(launcher):
+    _, begun, _ = launcher("run", "--preset", "cpu-demo", *settings(train__steps=4, eval__steps=0))
+    id = begun["id"]
+    wait_for_step(launcher, id, 2)
+    trainer = launcher("show", id)[1]["run_state"]["trainer"][0]
+    os.kill(trainer, signal.SIGKILL)
+    crashed = wait_for_end(launcher, id)
+    assert crashed["state"] == "crashed" and "SIGKILL" in crashed["reason"]
+    code, resumed, errors = launcher("resume", id, "--wait")
+    assert code == 0, errors
+    assert resumed["state"] == "done" and resumed["run_state"]["attempts"] == [0, 2]
+    assert [step for step, _ in resumed["metrics"]["reward"]] == [1, 2, 3, 4]
+    games = launcher("games", id)[1]["games"]
+    last = {game["step"]: max(g["attempt"] for g in games if g["step"] == game["step"]) for game in games}
+    assert last == {1: 1, 2: 1, 3: 2, 4: 2}
+    for step in last:
+        assert len([game for game in games if (game["step"], game["attempt"]) == (step, last[step])]) == 8
+    assert all(point["agree"] for point in resumed["agreement"])
+
+
+def wait_for_step(launcher, id: str, step: int) -> None:
+    while (shown := launcher("show", id)[1])["step"] < step:
+        assert shown["state"] == "running", shown["reason"]
+
+
+def wait_for_end(launcher, id: str) -> dict:
+    while (shown := launcher("show", id)[1])["state"] == "running":
+        pass
+    return shown
+
+
+def test_the_assessor_alone_with_the_guides_reward_function(launcher):
+    code, shown, errors = run(launcher, "assessor-only")
+    assert code == 0, errors
+    assert shown["state"] == "done" and shown["step"] == 3
+    assert all(abs(value) < 0.01 for _, value in shown["metrics"]["vllm_kl"])
+    games = launcher("games", shown["id"])[1]["games"]
+    assert len([game for game in games if game["mode"] == "train"]) == 3 * 16
+    charted = {point["step"]: point["mean_reward"] for point in shown["rewards"]["assessor"]}
+    assert charted == pytest.approx(means_by_step(games)["assessor"], abs=1e-6)
+    read = [turn["format_ok"] for _, turn in turns(games)]
+    assert sum(read) / len(read) > 0.8
+    assert all(point["agree"] for point in shown["agreement"])
+
+
+def test_the_attacker_alone_against_a_frozen_assessor(launcher):
+    code, shown, errors = run(
+        launcher, "cpu-demo", train__steps=1, eval__steps=0, train__batch_size=8, custom_configs__no_defender_turn=True
+    )
+    assert code == 0, errors
+    games = launcher("games", shown["id"])[1]["games"]
+    assert len(games) == 8 and {game["category"].split("_")[0] for game in games} == {"adversarial"}
+    assert all([turn["trained"] for turn in game["turns"]] == [True, False] for game in games)
+    assert all(game["opponent"] != "self" for game in games)
+    assert shown["metrics"]["rollout/num_samples"] == [[1, 8.0]]
+
+
+def test_a_shim_that_no_longer_syncs_weights_stops_the_run(launcher, tmp_path, engine_python):
+    """The negative control: the same job with the weight sync's patch taken out of the shim."""
+    shim = tmp_path / "cpu_shim"
+    shutil.copytree(PROJECT / "launcher" / "cpu_shim", shim)
+    source = (shim / "sitecustomize.py").read_text()
+    patch = '    "openrlhf.utils.distributed_util": weight_sync_group,\n'
+    assert patch in source
+    (shim / "sitecustomize.py").write_text(source.replace(patch, ""))
+    paths = engine.environment("cpu", {})["PYTHONPATH"].split(os.pathsep)
+    python = tmp_path / "python"
+    broken = os.pathsep.join([str(shim), *paths[1:]])
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{broken}" exec {engine_python} "$@"\n')
+    python.chmod(0o755)
+    code, shown, errors = launcher(
+        "run", "--preset", "cpu-demo", *settings(eval__steps=0), "--wait", ENGINE_PYTHON=str(python)
+    )
+    assert code == 1
+    assert shown["state"] == "crashed" and "weight sync" in shown["reason"] and "vllm_kl" in shown["reason"]
+
+
+@pytest.mark.skipif(not MEDEC.exists(), reason="needs the MEDEC validation file")
+def test_real_notes(launcher):
+    code, shown, errors = launcher(
+        "run", "--preset", "cpu-medec", "--set", f"data.path={MEDEC}", "--set", "train.steps=3", "--wait"
+    )
+    assert code == 0, errors
+    assert shown["state"] == "done" and [step for step, _ in shown["metrics"]["reward"]] == [1, 2, 3]
+    games = launcher("games", shown["id"])[1]["games"]
+    train = [game for game in games if game["mode"] == "train"]
+    assert {game["category"] for game in train} == {
+        "vanilla_harmful", "vanilla_benign", "adversarial_harmful", "adversarial_benign",
+    }  # fmt: skip
+    assert len({game["game"] for game in games}) == len(games)
+    assert not [game for game in games if (game["drop_reason"] or "").startswith(("error", "prompt"))]
+    means = means_by_step(games)
+    for role, points in shown["rewards"].items():
+        assert {point["step"]: point["mean_reward"] for point in points} == pytest.approx(means[role], abs=1e-6)

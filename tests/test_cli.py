@@ -1,0 +1,133 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_supervise import start
+
+from launcher.config import resolve
+
+PROJECT = Path(__file__).parent.parent
+
+
+def call(*words, cwd=PROJECT):
+    done = subprocess.run(
+        [sys.executable, "-m", "launcher", *words], cwd=cwd, env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+RUN = (
+    "run",
+    "--preset",
+    "cpu-demo",
+    "--set",
+    "policy=some/model",
+    "--set",
+    "data.cases=20",
+    "--set",
+    "data.eval_cases=4",
+)
+
+
+def test_a_run_from_start_to_export(fake, tmp_path):
+    fake("done")
+    code, out, errors = call(*RUN, "--set", "train.steps=3", "--name", "mine", "--wait", "--json")
+    assert code == 0, errors
+    shown = json.loads(out)
+    id = shown["id"]
+    assert (shown["state"], shown["step"], shown["name"], shown["config"]["train"]["steps"]) == ("done", 3, "mine", 3)
+    assert shown["metrics"]["reward"] == [[1, 0.1], [2, 0.2], [3, 0.3]]
+    assert [run["id"] for run in json.loads(call("list", "--json")[1])["runs"]] == [id]
+    assert "done" in call("list")[1] and "all 3 steps made" in call("show", id)[1]
+    assert "Global step 3" in call("tail", id)[1]
+    assert "Global step 2" in json.loads(call("tail", id, "--lines", "2", "--json")[1])["lines"][0]
+    assert json.loads(call("games", id, "--json")[1]) == {"games": []}
+    code, out, _ = call("export", id, "--out", str(tmp_path / "out"), "--json")
+    assert code == 0 and (tmp_path / "out" / "metrics.csv").read_text().splitlines()[1] == "reward,1,0.1"
+    assert {Path(file).name for file in json.loads(out)["files"]} >= {"config.json", "card.json", "games.jsonl"}
+    code, _, errors = call("export", id, "--out", str(tmp_path / "out"))
+    assert code == 2 and "is not empty" in errors
+
+
+def test_a_failed_run_ends_with_1_and_a_wrong_request_with_2(fake):
+    fake("raise")
+    code, out, _ = call(*RUN, "--set", "train.steps=3", "--wait", "--json")
+    assert code == 1 and json.loads(out)["state"] == "crashed"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "--preset", "cpu-dmo"), "unknown preset 'cpu-dmo'; there are: assessor-only, cpu-demo, cpu-medec"),
+        (("run", "--preset", "cpu-demo", "--set", "train.stps=3"), "unknown setting 'train.stps'"),
+        (("run", "--preset", "cpu-demo", "--set", "train.steps"), "--set takes KEY=VALUE"),
+        (("run", "--preset", "cpu-demo", "--set", "train.batch_size=48"), "must divide the 64 samples"),
+        (("run", "--preset", "cpu-medec", "--set", "policy=x/y", "--set", "data.path=/no/such.csv"), "/no/such.csv"),
+        (("show", "20260101-000000-abcd"), "no run '20260101-000000-abcd'"),
+        (("show", "../../etc/passwd"), "no run '../../etc/passwd'"),
+        (("stop", "20260101-000000-abcd"), "no run"),
+        (
+            ("data", "build", "--source", "medec", "--path", "tests/data/broken.csv", "--out", "/tmp/never"),
+            "broken.csv",
+        ),
+        (("frobnicate",), "invalid choice"),
+    ],
+)
+def test_wrong_input(fake, words, message):
+    here = fake("done")
+    code, out, errors = call(*words)
+    assert code == 2 and message in errors and out == ""
+    assert not list(here.folder.glob("*/config.json")) and not Path("/tmp/never").exists()
+
+
+def test_a_missing_engine_is_said_in_one_line(fake, monkeypatch):
+    fake("done")
+    monkeypatch.setenv("FAKE_VERSIONS", "{}")
+    code, _, errors = call(*RUN)
+    assert code == 2 and "is missing from" in errors and "engine install" in errors
+
+
+def test_a_model_below_the_threshold_is_refused_with_that_reason(fake, tmp_path):
+    fake("done")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "skill.json").write_text("{}")
+    code, _, errors = call(*RUN[:3], "--set", f"policy={model}")
+    assert code == 2 and str(model) in errors
+
+
+def test_the_command_is_shown_and_nothing_starts(fake):
+    here = fake("done")
+    code, out, _ = call("command", "--preset", "cpu-demo", "--set", "policy=some/model", "--json")
+    shown = json.loads(out)
+    assert code == 0 and shown["argv"][1:3] == ["-m", "openrlhf.cli.train_ppo_ray"]
+    assert json.loads(shown["env"]["CUSTOM_CONFIGS"])["max_turns"] == 2
+    assert "--train.agent_func_path" in call("command", "--preset", "cpu-demo", "--set", "policy=some/model")[1]
+    assert list(here.folder.iterdir()) == []
+
+
+def test_data_sets(tmp_path):
+    code, out, errors = call(
+        "data", "build", "--source", "demo", "--cases", "300", "--out", str(tmp_path / "d"), "--json"
+    )
+    assert code == 0, errors
+    card = json.loads(out)
+    assert card["train"]["rows"] == 480 and len(card["train"]["categories"]) == 4  # four of the five kinds of error
+    rows = [json.loads(line) for line in (tmp_path / "d" / "train.jsonl").read_text().split("\n") if line]
+    assert len(rows) == 480 and rows[0].keys() == {"input", "label", "datasource"}
+
+
+def test_config_json_is_the_resolved_config(fake):
+    here = fake("done")
+    run = start(here, name="x")
+    here.wait(run)
+    written = json.loads(run.config.read_text())
+    expected = resolve("cpu-demo", {"name": "x", "policy": "some/model", "train.steps": 3, "data.cases": 20,
+                                    "data.eval_cases": 4, "checkpoint.steps": 2})  # fmt: skip
+    assert {key: value for key, value in written.items() if key not in ("id", "created")} == expected.model_dump(
+        mode="json"
+    )
