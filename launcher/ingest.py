@@ -271,7 +271,7 @@ def _storable(record: GameRecord) -> GameRecord:
     """The record, if its numbers are such that can be averaged and stored. Errors: ValueError."""
     numbers = [record.step, record.attempt, record.started, record.ended]
     for turn in record.turns:
-        numbers += turn.tokens, turn.latency_ms, turn.raw_reward, turn.baseline, turn.sent_reward
+        numbers += turn.tokens or 0, turn.latency_ms or 0.0, turn.raw_reward, turn.baseline, turn.sent_reward
     for verdict in (record.verdict, record.attack_verdict):
         if verdict:
             numbers += verdict.latency_ms, verdict.p_harm or 0.0, verdict.p_realistic or 0.0

@@ -111,7 +111,7 @@ def games(db: Database) -> None:
         """CREATE TABLE turns (
             game INTEGER NOT NULL REFERENCES games (id), seat INTEGER NOT NULL, role TEXT NOT NULL,
             trained INTEGER NOT NULL, answer TEXT, format_ok INTEGER NOT NULL, format_reason TEXT NOT NULL,
-            tokens INTEGER NOT NULL, truncated INTEGER NOT NULL, latency_ms REAL NOT NULL, correct INTEGER,
+            tokens INTEGER, truncated INTEGER, latency_ms REAL, correct INTEGER,
             raw_reward REAL NOT NULL, baseline REAL NOT NULL, sent_reward REAL NOT NULL,
             PRIMARY KEY (game, seat)
         ) WITHOUT ROWID"""
@@ -133,7 +133,7 @@ def per_step(db: Database) -> None:
         """CREATE TABLE step_roles (
             run TEXT NOT NULL, category TEXT NOT NULL, role TEXT NOT NULL, step INTEGER NOT NULL,
             turns INTEGER NOT NULL, raw_reward REAL NOT NULL, format_ok INTEGER NOT NULL,
-            tokens INTEGER NOT NULL,
+            tokens INTEGER,
             PRIMARY KEY (run, category, role, step)
         ) WITHOUT ROWID"""
     )

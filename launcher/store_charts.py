@@ -11,7 +11,7 @@ TOLERANCE = 1e-4
 
 
 class RolePoint(NamedTuple):
-    """One role's turns in a step's counted games."""
+    """One role's turns in a step's counted games; those of a frozen opponent are not among them."""
 
     step: int
     turns: int
@@ -19,7 +19,8 @@ class RolePoint(NamedTuple):
     """Of raw rewards."""
     format_ok: float
     """Share of replies that kept to the format."""
-    mean_tokens: float
+    mean_tokens: float | None
+    """None where the trainer does not tell, in the single-turn mode."""
 
 
 class GamePoint(NamedTuple):

@@ -184,7 +184,7 @@ def _sum_up(store: Store, run: str, steps: list[int]) -> None:
         SELECT f.category, t.role, w.step, count(*), fsum(t.raw_reward), sum(t.format_ok), sum(t.tokens)
         FROM wanted w CROSS JOIN games g ON {_COUNTS}
         CROSS JOIN facets f ON f.id = g.facet CROSS JOIN turns t ON t.game = g.id
-        WHERE g.drop_reason IS NULL GROUP BY f.category, t.role, w.step""",
+        WHERE g.drop_reason IS NULL AND t.trained GROUP BY f.category, t.role, w.step""",
         {"run": run, "steps": chosen},
     ).fetchall()
     games = connection.execute(
@@ -223,7 +223,7 @@ def _with_totals(run: str, rows: list[tuple], keys: int) -> Iterator[tuple]:
         groups[tuple(rest[:keys])].append(rest[keys:])
         yield run, category, *rest
     for key, sums in groups.items():
-        yield run, ALL, *key, *(sum(column) for column in zip(*sums, strict=True))
+        yield run, ALL, *key, *(None if None in column else sum(column) for column in zip(*sums, strict=True))
 
 
 def forget(store: Store, run: str) -> None:

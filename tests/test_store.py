@@ -470,3 +470,20 @@ def test_a_page_of_many_games_is_what_going_through_all_would_give(many, wanted,
     assert page.total in (None, len(kept))
     first = store_page.page(store, "run", GameFilter(**wanted, text=text), sort, limit=20)
     assert names(first) == [one["game"] for one in kept[:20]]
+
+
+def test_a_frozen_opponent_is_in_no_role_chart(store, folder):
+    frozen = attacked("g1")
+    frozen["turns"][1]["trained"] = False
+    write_games(folder, [frozen])
+    ingest(store, folder)
+    assert [point.mean_reward for point in store_charts.rewards(store, "run", Role.ATTACKER)] == [1.0]
+    assert store_charts.rewards(store, "run", Role.ASSESSOR) == []
+
+
+def test_what_the_trainer_does_not_tell_is_left_open(store, folder):
+    untold = {"tokens": None, "truncated": None, "latency_ms": None}
+    write_games(folder, [game("g1", turns=[turn() | untold]), game("g2", category="vanilla_harmful", turns=[turn()])])
+    assert ingest(store, folder).bad == 0
+    point, = store_charts.rewards(store, "run", Role.ASSESSOR)
+    assert (point.turns, point.mean_tokens) == (2, None)
