@@ -91,10 +91,7 @@ def _verdict(verdict: Verdict | None) -> VerdictRecord | None:
     return VerdictRecord(**fields)
 
 
-NUMBERS = (
-    "raw_reward", "is_attacker", "is_assessor", "attacker_raw", "assessor_raw",
-    "attacker_length", "assessor_length", "format_ok", "dropped",
-)  # fmt: skip
+NUMBERS = ("raw_reward", "is_attacker", "is_assessor", "attacker_raw", "assessor_raw", "format_ok", "dropped")
 """Keys of `numbers`, the same for every sample."""
 
 
@@ -105,9 +102,6 @@ def numbers(record: GameRecord, turn: TurnRecord | None) -> dict[str, float]:
     """
     if turn is None or record.drop_reason is not None:
         return dict.fromkeys(NUMBERS, 0.0) | {"dropped": 1.0}
-    attacker, assessor = float(turn.role is Role.ATTACKER), float(turn.role is Role.ASSESSOR)
-    values = (
-        turn.raw_reward, attacker, assessor, turn.raw_reward * attacker, turn.raw_reward * assessor,
-        turn.tokens * attacker, turn.tokens * assessor, float(turn.format_ok), 0.0,
-    )  # fmt: skip
+    raw, attacker, assessor = turn.raw_reward, float(turn.role is Role.ATTACKER), float(turn.role is Role.ASSESSOR)
+    values = (raw, attacker, assessor, raw * attacker, raw * assessor, float(turn.format_ok), 0.0)
     return dict(zip(NUMBERS, values, strict=True))
