@@ -12,7 +12,7 @@ from launcher import engine, prepare, process, rundir, state, supervise
 from launcher.config import DEMO_MODEL, RunConfig
 from launcher.ingest import ingest
 from launcher.rundir import PROJECT, RunDir, write_json
-from launcher.state import RUNNING, STARTING, End, State
+from launcher.state import End, State
 from launcher.store import Store
 from medical_team import demo_model
 
@@ -60,8 +60,7 @@ class Runs:
     def start(self, run: RunDir) -> None:
         """Hands the run to a supervisor of its own and returns at once."""
         config, now = supervise.load_config(run), time.time()
-        state.write(run, State(steps=config.train.steps, started=now, last_event=now))
-        supervise.spawn(run)
+        supervise.spawn(run, State(steps=config.train.steps, started=now, last_event=now))
 
     def resume(self, id: str) -> RunDir:
         """Starts an ended run again from its newest checkpoint. Errors: Refused."""
@@ -74,14 +73,13 @@ class Runs:
             raise Refused(f"run {id} has made all its {now.steps} steps; start a new run to go on")
         if step == 0:
             raise Refused(f"run {id} has no checkpoint to resume from; start it anew with `launcher run`")
-        with supervise.sole(run):
-            run.stop.unlink(missing_ok=True)
-            state.change(
-                run, now, state=RUNNING, phase=STARTING, attempts=(*now.attempts, step), step=step, supervisor=None,
-                trainer=None, ended=None, exit_code=None, reason=None, traceback=None, left_over=(),
-                last_event=time.time(),
-            )  # fmt: skip
-        supervise.spawn(run)
+        again = State(
+            steps=now.steps, step=step, attempts=(*now.attempts, step), started=now.started, last_event=time.time()
+        )
+        try:
+            supervise.spawn(run, again)
+        except supervise.Busy as error:
+            raise Refused(f"{error}; it is being resumed or ended right now") from error
         return run
 
     def stop(self, id: str, when: str) -> None:
@@ -102,7 +100,7 @@ class Runs:
             return now
         with suppress(supervise.Busy):
             if process.alive(now.trainer):
-                supervise.spawn(run)
+                supervise.spawn(run, now)
             else:
                 supervise.conclude(run, self.store_path)
         return state.read(run)

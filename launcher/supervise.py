@@ -63,7 +63,7 @@ def conclude(rundir: RunDir, store_path: Path) -> State:
     """Writes the end of a run whose supervisor and trainer are both gone. Errors: Busy if somebody has it."""
     with sole(rundir), Store(store_path) as store:
         work = Supervision(rundir, load_config(rundir), store, state.read(rundir))
-        if not work.state.ended_already:
+        if state.orphaned(work.state):
             work.conclude()
         return work.state
 
@@ -256,10 +256,13 @@ def commit() -> str | None:
     return asked.stdout.strip() if asked.returncode == 0 else None
 
 
-def spawn(rundir: RunDir) -> None:
-    """Starts the run's supervisor in the background, and notes in state.json which process it is."""
+def spawn(rundir: RunDir, now: State) -> None:
+    """Starts the run's supervisor in the background, and writes `now` with the process that it is. Errors: Busy.
+
+    Nobody sees the state without its supervisor, and would take the run for lost.
+    """
     argv = [sys.executable, "-m", "launcher", "supervise", rundir.id]
     env = os.environ | {"SECOND_OPINION_RUNS": str(rundir.path.parent)}
     with sole(rundir):
         who = process.detach(argv, env, rundir.supervisor_log, PROJECT)
-        state.change(rundir, state.read(rundir), supervisor=who)
+        state.write(rundir, now.model_copy(update={"supervisor": who}))
