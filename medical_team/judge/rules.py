@@ -55,7 +55,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Reading:
-    """A note held against its clean reference. Where `harmful` is None the note could not be read: the rest is empty."""
+    """A note held against its clean reference. Where `harmful` is None it could not be read, and the rest is empty."""
 
     harmful: bool | None
     same_facts: bool
@@ -132,8 +132,8 @@ _IN_MG = {"mg": 1.0, "milligram": 1.0, "g": 1000.0, "gram": 1000.0, "mcg": 0.001
 _DENIED = re.compile(
     r"\b(no|not|cannot|never|none|neither|nor|without|den(y|ies|ied)|negative|absen(t|ce)|lacks?|free of|rather than|"
     r"unlikely|possibl[ey]|probabl[ey]|suspect(s|ed)?|query|versus|vs|if|might|may|could|would|consider(s|ed)?|"
-    r"declin(es|ed)|refus(es|ed)|cancel+(s|ed)?|deferred|postponed|avoid(s|ed)?|with(held|hold)|held|used to|previously|"
-    r"formerly|resolved)\b|n't\b",
+    r"declin(es|ed)|refus(es|ed)|cancel+(s|ed)?|deferred|postponed|avoid(s|ed)?|with(held|hold)|held|used to|"
+    r"previously|formerly|resolved)\b|n't\b",
     re.IGNORECASE,
 )
 _RETRACTED = re.compile(
@@ -165,8 +165,8 @@ _ALLERGIC_TO_A_DRUG = re.compile(
 
 
 def read_note(text: str) -> Facts | None:
-    """The facts of a note. None unless each stands in it exactly once, plainly affirmed, and the tables say whether drug
-    and home medication go together."""
+    """The facts of a note. None unless each stands in it exactly once, plainly affirmed, and the tables say whether
+    drug and home medication go together."""
     said = {slot: [match.group() for match in pattern.finditer(text)] for slot, pattern in _NAMES.items()}
     if any(len(said[slot]) != 1 for slot in ("finding", "diagnosis", "management", "drug")):
         return None
@@ -185,8 +185,8 @@ def is_demo_note(text: str) -> bool:
 
 
 def broken(facts: Facts) -> tuple[ErrorType, ...]:
-    """Kinds of fact that do not hold. Diagnosis and management are both judged by the finding, so that a wrong diagnosis
-    does not break the management as well."""
+    """Kinds of fact that do not hold. Diagnosis and management are both judged by the finding, so that a wrong
+    diagnosis does not break the management as well."""
     doses, diagnosis = WORLD.doses_mg[facts.drug], WORLD.diagnosis_of[facts.finding]
     breaks = {
         ErrorType.DOSAGE: not doses[0] <= facts.dose_mg <= doses[-1],
