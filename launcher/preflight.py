@@ -1,0 +1,259 @@
+"""What stands in the way of a run, looked at before it is created. Each problem names the setting that it belongs to.
+
+Every check takes well under a second, but for the hub's answer: see `launcher.hub`.
+"""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import psutil
+from pydantic import ValidationError
+
+from launcher import engine, hub, prepare, process, rundir, state
+from launcher.config import DEMO_MODEL, RunConfig
+from launcher.runs import DEMO_MODEL_FOLDER, Runs
+from launcher.settings import FIELDS
+from medical_team import data, demo_model, demo_world, medec
+
+GB = 1e9
+ENGINE_SECONDS = 10.0
+"""How long the engine's versions are taken as they were."""
+CPU_JOB_GB = 5.4
+"""Peak of a CPU job with the demo model: 15 processes, shared memory counted once. Any other model adds to it."""
+STATE_BYTES, CHECKPOINT_BYTES, MODEL_BYTES = 16, 14, 2
+"""Bytes a parameter: what training holds (bf16 weights and gradients, fp32 master weights and gradients, Adam's two
+moments), what DeepSpeed writes at a checkpoint (all but the gradients), and a saved bf16 model."""
+RUN_GB = 0.5
+"""Logs and games of a run, by far."""
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+MODEL_FILES = {"config.json": ("config.json",), "weights": WEIGHTS, "a tokenizer": ("tokenizer*",)}
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", re.ASCII)
+
+
+class Problem(NamedTuple):
+    field: str | None
+    """Dotted key of the setting; None where no single one is to blame."""
+    text: str
+    """What is wrong, and what to do."""
+    level: Literal["error", "warning"] = "error"
+    """A run with an error cannot start."""
+
+
+def check(config: RunConfig, runs: Runs) -> list[Problem]:
+    """All that can be told before the run is created, errors first."""
+    found = [problem for look in CHECKS for problem in look(config, runs)]
+    return sorted(found, key=lambda problem: problem.level != "error")
+
+
+def of_error(error: ValidationError) -> list[Problem]:
+    """RunConfig's own objections, one by one, each at the setting that its text names."""
+    return [
+        Problem(_setting(fault["loc"], text), text)
+        for fault in error.errors()
+        for text in _texts(fault["loc"], fault["msg"].removeprefix("Value error, "))
+    ]
+
+
+def _texts(loc: tuple[int | str, ...], message: str) -> list[str]:
+    """RunConfig joins what its own checks say; a message from inside a section is one."""
+    return [message] if loc else message.split("; ")
+
+
+def _setting(loc: tuple[int | str, ...], text: str) -> str | None:
+    where = ".".join(str(step) for step in loc if isinstance(step, str))
+    if where in FIELDS:
+        return where
+    inside = f"{where}." if where else ""
+    named = (inside + word.rstrip(".") for word in re.findall(r"[a-z_.]+", text))
+    return next((name for name in named if name in FIELDS and "." in name), None)
+
+
+class EngineReport(NamedTuple):
+    problems: tuple[str, ...]
+    engine: engine.Engine | None
+
+
+def engine_report(device: engine.Device) -> EngineReport:
+    """The device's engine by presence and versions, as it was within the last ENGINE_SECONDS: asking it starts a process."""
+    return _engine_report(device, os.environ.get("ENGINE_PYTHON"), int(time.monotonic() / ENGINE_SECONDS))
+
+
+@lru_cache(maxsize=4)
+def _engine_report(device: engine.Device, named: str | None, moment: int) -> EngineReport:
+    problems = engine.quick_check(device)
+    works = not any("does not run" in problem for problem in problems)
+    return EngineReport(tuple(problems), engine.find(device) if works else None)
+
+
+def _engine(config: RunConfig, runs: Runs) -> Iterator[Problem]:
+    problems, found = engine_report(config.device)
+    yield from (Problem("device", problem) for problem in problems)
+    if config.memory.attention == "flash_attention_2" and found and "flash-attn" not in found.versions:
+        yield Problem("memory.attention", f"flash-attn is missing from {found.python}: choose sdpa, or install it")
+
+
+class Gpu(NamedTuple):
+    name: str
+    total: int
+    free: int
+    """Bytes."""
+
+
+def gpus() -> list[Gpu]:
+    """What NVML tells of this machine. Errors: pynvml.NVMLError, mostly because there is no driver."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        memory = [pynvml.nvmlDeviceGetMemoryInfo(handle) for handle in handles]
+        return [
+            Gpu(pynvml.nvmlDeviceGetName(handle), held.total, held.free)
+            for handle, held in zip(handles, memory, strict=True)
+        ]
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _device(config: RunConfig, runs: Runs) -> Iterator[Problem]:
+    if config.device == "cpu":
+        return
+    import pynvml
+
+    try:
+        found = gpus()
+    except pynvml.NVMLError as error:
+        yield Problem("device", f"no NVIDIA GPU answers here ({error}): choose cpu, or install the driver")
+        return
+    yield from gpu_problems(config, found)
+
+
+def gpu_problems(config: RunConfig, found: list[Gpu]) -> Iterator[Problem]:
+    """What these GPUs are too few or too small for, as far as it is known."""
+    needed = config.cluster.gpus_per_node
+    if config.cluster.nodes == 1 and not config.memory.colocate_all:
+        references = needed if config.train.kl_coefficient else 0
+        needed += references + config.cluster.rollout_engines * config.cluster.tensor_parallel
+    if needed > len(found):
+        yield Problem("cluster.gpus_per_node", f"the run takes {needed} GPUs of this machine, which has {len(found)}")
+    for gpu in found[:needed]:
+        share = config.memory.vllm_share * gpu.total
+        if share > gpu.free:
+            free = f"{gpu.name} has {gpu.free / GB:.1f} of {gpu.total / GB:.1f} GB free"
+            yield Problem("memory.vllm_share", f"{free}, and vLLM takes {share / GB:.1f}: lower it, or free the GPU")
+    parameters = local_parameters(config.policy)
+    offload = config.memory.adam_offload or config.training_gpus > 1
+    if parameters and found and not offload and parameters * STATE_BYTES > found[0].total:
+        held = f"training holds {parameters * STATE_BYTES / GB:.1f} GB for {parameters / 1e9:.2f} billion parameters"
+        yield Problem("memory.adam_offload", f"{held}, {found[0].name} has {found[0].total / GB:.1f} GB: switch it on")
+
+
+def _memory(config: RunConfig, runs: Runs) -> Iterator[Problem]:
+    yield from memory_problems(config, psutil.virtual_memory().available)
+
+
+def memory_problems(config: RunConfig, free: int) -> Iterator[Problem]:
+    """free: bytes. On a GPU the needs of the machine's own memory are not known."""
+    if config.device == "cuda":
+        return
+    demo = config.policy == DEMO_MODEL or (Path(config.policy) / "skill.json").exists()
+    parameters = 0 if demo else local_parameters(config.policy) or 0
+    needed = CPU_JOB_GB * GB + parameters * (STATE_BYTES + MODEL_BYTES)
+    if free < needed:
+        text = f"a run needs about {needed / GB:.1f} GB of memory and {free / GB:.1f} GB are free: close other programs"
+        yield Problem("device", text, "warning")
+
+
+def _disk(config: RunConfig, runs: Runs) -> Iterator[Problem]:
+    yield from disk_problems(config, runs.folder, shutil.disk_usage(runs.folder).free)
+
+
+def disk_problems(config: RunConfig, folder: Path, free: int) -> Iterator[Problem]:
+    """free: bytes. A model that is not on this machine counts nothing: its size is not known."""
+    parameters = local_parameters(config.policy) or 0
+    kept = min(config.checkpoint.keep, config.train.steps // config.checkpoint.steps) if config.checkpoint.steps else 0
+    each = CHECKPOINT_BYTES + (MODEL_BYTES if config.checkpoint.huggingface else 0)
+    needed = RUN_GB * GB + parameters * (MODEL_BYTES + each * (kept + 1 if kept else 0))
+    if free < needed:
+        text = f"{kept} checkpoints and the model take about {needed / GB:.1f} GB"
+        yield Problem("checkpoint.keep", f"{text}, {folder} has {free / GB:.1f} GB free: keep fewer, or make room")
+
+
+def _data(config: RunConfig, runs: Runs) -> Iterator[Problem]:
+    kinds, held_out = set(config.custom_configs.error_types), config.data.eval_cases if config.eval.steps else 0
+    if config.data.source == "demo":
+        field, count = "data.cases", sum(kind in kinds for kind in islice(cycle(demo_world.KINDS), config.data.cases))
+    else:
+        field = "data.path"
+        try:
+            found = prepare.cases("medec", config.data.path, 0, config.seed)
+        except (medec.DataError, OSError) as error:
+            yield Problem(field, str(error))
+            return
+        count = len(data.deduplicate(data.select(found, kinds)))
+    if count <= held_out:
+        text = f"{count} cases have one of the chosen error types, and {held_out} are held out for evaluation"
+        yield Problem(
+            "data.eval_cases" if count else field,
+            f"{text}: none is left to train on; hold out fewer, or choose more types",
+        )
+
+
+def _policy(config: RunConfig, runs: Runs) -> Iterator[Problem]:
+    folder = Path(config.policy)
+    if config.policy == DEMO_MODEL or (folder / "skill.json").exists():
+        yield from _demo(config, folder)
+        return
+    if config.prompt_style == "short":
+        yield Problem("prompt_style", "only the demo model was taught the short prompts: choose full", "warning")
+    if folder.is_dir():
+        missing = [name for name, files in MODEL_FILES.items() if not any(any(folder.glob(file)) for file in files)]
+        if missing:
+            yield Problem("policy", f"{folder} lacks {', '.join(missing)}: give the folder of a whole model")
+    elif not HUB_NAME.fullmatch(config.policy):
+        yield Problem("policy", f"there is no folder {config.policy}, and no hub name looks like that: give org/name")
+    elif refusal := hub.refusal(config.policy):
+        yield Problem("policy", refusal)
+
+
+def _demo(config: RunConfig, folder: Path) -> Iterator[Problem]:
+    problem = demo_model.check(DEMO_MODEL_FOLDER if config.policy == DEMO_MODEL else folder)
+    if problem:
+        yield Problem("policy", problem)
+    if config.prompt_style == "full":
+        yield Problem("prompt_style", "the demo model was taught the short prompts alone: choose short", "warning")
+
+
+def local_parameters(policy: str) -> int | None:
+    """Parameters of a model in a local folder, from the size of its 16-bit weights; None if there is no such folder."""
+    folder = DEMO_MODEL_FOLDER if policy == DEMO_MODEL else Path(policy)
+    sizes = [file.stat().st_size for pattern in WEIGHTS for file in folder.glob(pattern)] if folder.is_dir() else []
+    return sum(sizes) // MODEL_BYTES if sizes else None
+
+
+def _checkpoints(config: RunConfig, runs: Runs) -> Iterator[Problem]:
+    if config.checkpoint.steps > config.train.steps:
+        text = f"no checkpoint is saved in {config.train.steps} steps: the run could not be resumed"
+        yield Problem("checkpoint.steps", text, "warning")
+    if config.eval.steps > config.train.steps:
+        yield Problem("eval.steps", f"nothing is evaluated in {config.train.steps} steps", "warning")
+
+
+def _other_run(config: RunConfig, runs: Runs) -> Iterator[Problem]:
+    for run in rundir.every(runs.folder):
+        now = state.read(run)
+        busy = now and not now.ended_already and (process.alive(now.supervisor) or process.alive(now.trainer))
+        if busy and rundir.read_json(run.config)["device"] == config.device:
+            yield Problem("device", f"run {run.id} is using the {config.device}: stop it, or wait until it has ended")
+
+
+CHECKS: tuple[Callable[[RunConfig, Runs], Iterator[Problem]], ...] = (
+    _engine, _device, _memory, _disk, _data, _policy, _checkpoints, _other_run,
+)  # fmt: skip
