@@ -1,0 +1,198 @@
+"""The games of a run: filtered, searched, sorted and turned page by page; and one of them whole."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote
+
+import gradio as gr
+from gradio.context import Context
+
+from app.pages import one_game
+from app.pages.game_list import (
+    NO_RUN,
+    Listing,
+    Opened,
+    described,
+    game_filter,
+    linked,
+    listing,
+    neighbour,
+    rows,
+    turned,
+)
+from app.shared import Shared
+from launcher import rundir, store_page, supervise
+from launcher.markup import Markup
+from launcher.store_games import Outcome
+from launcher.store_page import GameFilter, LostGame, Sort
+from medical_team.types import Category, Label, Role
+
+SOURCES = ("dataset", "match", "rule", "gate", "logit", "explain", "cache")
+REASONS = (
+    "ok", "gate_length", "gate_overlap", "gate_text", "gate_facts", "label_mass", "abstain", "timeout", "unreadable",
+)  # fmt: skip
+LABELS = (*Label, "none")
+
+NO_GAME = "Choose a game to read its notes, its turns and the judge's verdict."
+
+PICK = """
+element.addEventListener('click', (event) => {
+  const row = event.target.closest('[data-game]');
+  if (row) trigger('select', {game: row.dataset.game});
+});
+"""
+SAVE = """
+element.addEventListener('click', async (event) => {
+  const button = event.target.closest('[data-save]');
+  if (!button) return;
+  const text = await server.record({run: button.dataset.run, game: button.dataset.save});
+  const file = document.createElement('a');
+  file.href = URL.createObjectURL(new Blob([text], {type: 'application/json'}));
+  file.download = 'game-' + decodeURIComponent(button.dataset.save).replace(/[^\\w.-]+/g, '_') + '.json';
+  file.click();
+  URL.revokeObjectURL(file.href);
+});
+"""
+
+
+def opened_game(shared: Shared, opened: Opened) -> Markup:
+    """The game whole, or why it cannot be shown."""
+    if not opened.game:
+        return one_game.missing(NO_GAME)
+    try:
+        record = store_page.read(shared.store, *opened)
+        config = supervise.load_config(rundir.find(shared.runs.folder, opened.run))
+    except (LostGame, rundir.UnknownRun) as error:
+        return one_game.missing(str(error))
+    return one_game.whole(record, config)
+
+
+def build(shared: Shared) -> None:
+    tab = Context.block
+    shown, opened, applied = gr.State(Listing()), gr.State(Opened()), gr.State({})
+    controls, sort, clear = _controls()
+    names = tuple(controls)
+    with gr.Row(elem_classes="pager"):
+        before = gr.Button("Previous page", size="sm", interactive=False)
+        count = gr.HTML(elem_classes="so-shown", apply_default_css=False)
+        after = gr.Button("Next page", size="sm", interactive=False)
+    page = gr.HTML(str(one_game.missing(NO_RUN)), js_on_load=PICK, elem_classes="so-shown", apply_default_css=False)
+    with gr.Row(elem_classes="pager"):
+        back = gr.Button("Previous game", size="sm", interactive=False)
+        forward = gr.Button("Next game", size="sm", interactive=False)
+
+    def record(asked: dict[str, str]) -> str:
+        return store_page.read(shared.store, asked["run"], unquote(asked["game"])).model_dump_json(indent=2)
+
+    one = gr.HTML(
+        str(one_game.missing(NO_GAME)), js_on_load=SAVE, server_functions=[record], elem_classes="so-shown",
+        apply_default_css=False,
+    )  # fmt: skip
+
+    def screen(now: Listing, game: Opened) -> tuple:
+        """Values of `outputs` that show these."""
+        listed = game.game in now.games
+        return (
+            now, game, str(rows(now, game.game)), str(described(now)), gr.Button(interactive=now.offset > 0),
+            gr.Button(interactive=now.page.more), str(opened_game(shared, game)),
+            gr.Button(interactive=listed), gr.Button(interactive=listed),
+        )  # fmt: skip
+
+    outputs = [shown, opened, page, count, before, after, one, back, forward]
+    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    queued = quiet | {"queue": True, "concurrency_limit": None}  # gr.Error and gr.Info reach the page through the queue
+
+    def show(
+        request: gr.Request, run: str, wish: dict, done: dict, now: Listing, game: Opened, order: str, *values
+    ) -> list:
+        """Lists what the controls say, or what another page asked for."""
+        said, changed = dict(zip(names, values, strict=True)), [gr.skip()] * len(names)
+        if wish != done:
+            said = dict.fromkeys(names) | {name: wish[name] for name in names if name in wish}
+            changed = _values(said)
+        try:
+            wanted = game_filter(said)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        same = (run, wanted, order) == (now.run, now.wanted, now.sort)
+        new = listing(shared.store, run, wanted, Sort(order), now.offset if same else 0)
+        if game == Opened():
+            game = linked(request) or Opened(run)
+        elif game.run != run:
+            game = Opened(run)
+        return [wish, *changed, *screen(new, game)]
+
+    gr.on(
+        [tab.select, shared.chosen.change, shared.wanted.change, sort.input, *_changes(controls)], show,
+        [shared.chosen, shared.wanted, applied, shown, opened, sort, *controls.values()],
+        [applied, *controls.values(), *outputs], trigger_mode="always_last", **queued,
+    )  # fmt: skip
+
+    def cleared(run: str, order: str, game: Opened) -> list:
+        return [*_values(dict.fromkeys(names)), *screen(listing(shared.store, run, GameFilter(), Sort(order)), game)]
+
+    clear.click(cleared, [shared.chosen, sort, opened], [*controls.values(), *outputs], **quiet)
+
+    def choose(now: Listing, event: gr.EventData) -> tuple:
+        return screen(now, Opened(now.run, unquote(event.game)))
+
+    page.select(choose, shown, outputs, **quiet)
+    for button, by in ((before, -1), (after, 1)):
+        button.click(
+            lambda now, game, by=by: screen(turned(shared.store, now, by), game), [shown, opened], outputs, **quiet
+        )
+
+    def move(now: Listing, game: Opened, by: int) -> tuple:
+        found = neighbour(shared.store, now, game.game, by)
+        if found is None:
+            gr.Info("There is no further game in this list.")
+            return screen(now, game)
+        return screen(found[0], Opened(now.run, found[1]))
+
+    for button, by in ((back, -1), (forward, 1)):
+        button.click(lambda now, game, by=by: move(now, game, by), [shown, opened], outputs, **queued)
+
+
+def _controls() -> tuple[dict[str, gr.components.Component], gr.Dropdown, gr.Button]:
+    """The filter's controls by the names that GameFilter gives them, the order, and the button that empties them."""
+    with gr.Row(elem_classes="filters"):
+        text = gr.Textbox("", label="Search", placeholder='words and "phrases"', scale=3, min_width=200)
+        step = _number("Step")
+        outcome = _choice("Outcome", Outcome)
+        category = _choice("Category", Category)
+        role = _choice("Role", Role)
+        sort = gr.Dropdown(list(Sort), value=Sort.NEWEST, label="Order", min_width=130)
+    with gr.Accordion("More filters", open=False), gr.Row(elem_classes="filters"):
+        controls = {
+            "first_step": _number("From step"), "last_step": _number("To step"),
+            "mode": _choice("Mode", ("train", "eval")), "label": _choice("Verdict", LABELS),
+            "source": _choice("Verdict's source", SOURCES, more=True),
+            "reason": _choice("Verdict's reason", REASONS, more=True), "answer": _choice("Answer", LABELS),
+            "lowest": _number("Lowest reward"), "highest": _number("Highest reward"),
+            "counted": gr.Checkbox(label="Only games in the charts", min_width=160),
+        }  # fmt: skip
+        clear = gr.Button("Clear filters", size="sm", min_width=120)
+    return {"text": text, "step": step, "outcome": outcome, "category": category, "role": role} | controls, sort, clear
+
+
+def _choice(label: str, choices: Sequence[str], more: bool = False) -> gr.Dropdown:
+    said = [("any", ""), *((str(choice), str(choice)) for choice in choices)]
+    return gr.Dropdown(said, value="", label=label, min_width=130, allow_custom_value=more)
+
+
+def _number(label: str) -> gr.Textbox:
+    """A text box, because gr.Number cannot be empty: it says 0 as soon as it is seen."""
+    return gr.Textbox("", label=label, max_lines=1, min_width=90)
+
+
+def _changes(controls: dict[str, gr.components.Component]) -> list:
+    """What a user does to a control when the list is to follow."""
+    return [
+        control.input if isinstance(control, gr.Dropdown | gr.Checkbox) else control.submit
+        for control in controls.values()
+    ]
+
+
+def _values(said: dict[str, Any]) -> list:
+    """What the controls show; nothing stands for any."""
+    return [bool(value) if name == "counted" else "" if value is None else str(value) for name, value in said.items()]

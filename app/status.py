@@ -1,0 +1,100 @@
+"""The status bar: how the chosen run stands, on every page, with Stop and Resume."""
+
+import json
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.shared import Shared
+from launcher import rundir, watch
+from launcher.rundir import UnknownRun
+from launcher.runs import Refused
+
+STATIC = Path(__file__).parent / "static"
+
+TEMPLATE = """
+<section class="so-status" data-state="none" data-step="0" data-run="" aria-label="Status">
+  <div class="so-line">
+    <h1>Second Opinion</h1>
+    <label class="so-run"><span class="so-hidden">Run shown</span><select></select></label>
+    <span class="so-state" role="status"></span>
+    <span class="so-facts"></span>
+    <span class="so-buttons">
+      <button type="button" class="so-button so-stop" disabled>Stop</button>
+      <button type="button" class="so-button so-resume" hidden>Resume</button>
+      <label class="so-theme"><span class="so-hidden">Colours</span><select>
+        <option value="system">System</option><option value="light">Light</option><option value="dark">Dark</option>
+      </select></label>
+    </span>
+  </div>
+  <progress max="1" value="0" aria-label="Steps made"></progress>
+  <p class="so-lost" role="alert" hidden></p>
+  <div class="so-ended" hidden><p class="so-reason" dir="auto"></p><pre class="so-tail" tabindex="0"
+    aria-label="The end of the log"></pre></div>
+  <p class="so-answer" role="alert" hidden></p>
+  <dialog class="so-dialog" aria-labelledby="so-stop-title">
+    <h2 id="so-stop-title">Stop this run?</h2>
+    <p class="so-hint"></p>
+    <div class="so-choices">
+      <button type="button" class="so-button" data-when="checkpoint">After the next checkpoint</button>
+      <button type="button" class="so-button so-danger" data-when="now">Now</button>
+      <button type="button" class="so-button" data-when="">Keep running</button>
+    </div>
+  </dialog>
+</section>
+"""
+
+
+def build(shared: Shared) -> gr.HTML:
+    """The bar. It sets `chosen` when another run is picked in it, and follows `chosen` when a page sets that."""
+
+    def look(asked: dict[str, str]) -> dict[str, Any]:
+        return answer(shared, asked["run"], asked["listed"])
+
+    def stop(asked: dict[str, str]) -> dict[str, Any]:
+        return tried(lambda: shared.runs.stop(asked["run"], asked["when"]))
+
+    def resume(asked: dict[str, str]) -> dict[str, Any]:
+        return tried(lambda: shared.runs.resume(asked["run"]))
+
+    def picked(event: gr.EventData) -> str:
+        return event.run
+
+    bar = gr.HTML(
+        "", html_template=TEMPLATE, js_on_load=(STATIC / "status.js").read_text(encoding="utf-8"),
+        server_functions=[look, stop, resume], elem_id="status", apply_default_css=False,
+    )  # fmt: skip
+    # Only an event that goes through the queue tells the page that it changed a gr.State.
+    bar.select(picked, None, shared.chosen, show_progress="hidden", api_visibility="private")
+    shared.chosen.change(
+        lambda run: run, shared.chosen, bar, queue=False, show_progress="hidden", api_visibility="private"
+    )
+    return bar
+
+
+def answer(shared: Shared, run: str, listed: str) -> dict[str, Any]:
+    """The run's status, None if there is no such run; and the list of runs unless it is the one that the page has."""
+    rows = [asdict(row) for row in watch.listed(shared.runs, shared.store)]
+    key = blake2b(json.dumps(rows).encode(), digest_size=8).hexdigest()
+    found = {"status": status(shared, run), "key": key}
+    return found if key == listed else found | {"runs": rows}
+
+
+def status(shared: Shared, run: str) -> dict[str, Any] | None:
+    try:
+        folder = rundir.find(shared.runs.folder, run)
+    except UnknownRun:
+        return None
+    return asdict(watch.snapshot(shared.runs, shared.store, folder))
+
+
+def tried(verb) -> dict[str, Any]:
+    """What became of a button: {"refused": why} or nothing to say."""
+    try:
+        verb()
+    except (Refused, UnknownRun) as refusal:
+        return {"refused": str(refusal)}
+    return {}

@@ -1,0 +1,61 @@
+"""The dashboard: the status bar, and one tab a page."""
+
+import time
+
+import gradio as gr
+
+from app import status
+from app.pages import games, history, live, logs, run
+from app.shared import TABS, Shared
+from launcher.rundir import UnknownRun, find
+from launcher.runs import Runs
+from launcher.state import RUNNING, End
+from launcher.store import Store
+
+TITLE = "Second Opinion"
+PAGES = dict(zip(TABS, (run.build, live.build, games.build, logs.build, history.build), strict=True))
+
+
+def build(runs: Runs, store: Store) -> gr.Blocks:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+        chosen, wanted, cloned = gr.State(""), gr.State({}), gr.State({})
+        seen = gr.BrowserState(0.0, storage_key="second-opinion-seen", secret="second-opinion")
+        tabs = gr.Tabs(selected="run", render=False, elem_id="pages")
+        shared = Shared(runs, store, tabs, chosen, wanted, cloned)
+        status.build(shared)
+        tabs.render()
+        with tabs:
+            for name, build_page in PAGES.items():
+                with gr.Tab(name.capitalize(), id=name):
+                    build_page(shared)
+
+        def first(since: float, request: gr.Request) -> tuple[str, gr.Tabs, float]:
+            shown, tab = first_screen(runs, store, since, dict(request.query_params))
+            return shown, gr.Tabs(selected=tab), time.time()
+
+        page.load(first, seen, [chosen, tabs, seen], show_progress="hidden", api_visibility="private")
+    return page
+
+
+def first_screen(runs: Runs, store: Store, seen: float, query: dict[str, str]) -> tuple[str, str]:
+    """The run to show and the tab to open: what a link asks for, else a live run, or one that crashed since `seen`."""
+    for row in store.runs():
+        if row.state == RUNNING:
+            runs.look(find(runs.folder, row.id))  # it may have ended while nobody watched
+    rows = store.runs()
+    running = [row.id for row in rows if row.state == RUNNING]
+    crashed = [row.id for row in rows if row.state == End.CRASHED and (row.ended or 0) > seen]
+    urgent = running or crashed
+    shown = next(iter(urgent or [row.id for row in rows]), "")
+    tab = "live" if urgent else "run"
+    if known(runs, query.get("run", "")):
+        shown, tab = query["run"], "live"
+    return shown, query["tab"] if query.get("tab") in TABS else tab
+
+
+def known(runs: Runs, id: str) -> bool:
+    try:
+        find(runs.folder, id)
+    except UnknownRun:
+        return False
+    return True

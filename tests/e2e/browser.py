@@ -1,0 +1,83 @@
+"""A dashboard of its own for a test, and a page of it in Chromium that reaches nothing but this machine.
+
+A test says `with dashboard(runs_folder) as address, opened(address) as page:` and has Playwright's page in its hands.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page, Request, sync_playwright
+
+PROJECT = Path(__file__).parent.parent.parent
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+LOCAL = re.compile(r"(?:https?|wss?)://(?:127\.0\.0\.1|localhost)[:/]|data:|blob:|about:")
+START = 60.0
+"""Seconds that a dashboard may take to answer."""
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@contextmanager
+def dashboard(runs: Path, *arguments: str, **variables: str) -> Iterator[str]:
+    """The address of `python -m app` over the runs in this folder."""
+    port = free_port()
+    environment = os.environ | {"SECOND_OPINION_RUNS": str(runs)} | variables
+    argv = [sys.executable, "-m", "app", "--port", str(port), *arguments]
+    with subprocess.Popen(argv, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            yield _answering(f"http://127.0.0.1:{port}/", child)
+        finally:
+            child.terminate()
+
+
+def _answering(address: str, child: subprocess.Popen) -> str:
+    deadline = time.monotonic() + START
+    while time.monotonic() < deadline and child.poll() is None:
+        try:
+            httpx.get(address, timeout=5.0)
+            return address
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise RuntimeError(f"the dashboard does not answer at {address}; it printed: {child.stdout.read()}")
+
+
+@contextmanager
+def opened(address: str, width: int = 1280, height: int = 900, dark: bool = False, path: str = "") -> Iterator[Page]:
+    """A page of the dashboard, loaded. Requests to other machines and errors in its scripts fail the test at the end."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"{CHROMIUM} is missing: Debian's package chromium has it")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        context = chromium.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", accept_downloads=True
+        )
+        page = context.new_page()
+        outside: list[str] = []
+        errors: list[str] = []
+
+        def leave(route, request: Request) -> None:
+            outside.append(request.url)
+            route.abort()
+
+        page.route(lambda url: not LOCAL.match(url), leave)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address + path)
+        page.get_by_role("tab").first.wait_for()
+        yield page
+        chromium.close()
+        assert not outside, f"the page wanted to leave this machine: {outside}"
+        assert not errors, f"scripts failed on the page: {errors}"
