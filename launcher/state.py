@@ -1,4 +1,4 @@
-"""state.json: where a run stands. Written by its supervisor alone, replaced in one go, read by anyone."""
+"""state.json: where a run stands. Written by whoever holds the run's lock, replaced in one go, read by anyone."""
 
 from enum import StrEnum
 
