@@ -36,7 +36,9 @@ def openrlhf(tmp_path):
 
 
 def test_nothing_is_imported_at_start():
-    ran = python("import sys; print([m for m in ('torch', 'ray', 'vllm', 'deepspeed', 'openrlhf') if m in sys.modules])")
+    ran = python(
+        "import sys; print([m for m in ('torch', 'ray', 'vllm', 'deepspeed', 'openrlhf') if m in sys.modules])"
+    )
     assert ran.stdout.strip() == "[]"
 
 
@@ -122,7 +124,9 @@ def in_engine(found: engine.Engine, code: str, *arguments: str) -> str:
 
 @pytest.mark.engine
 def test_every_patch_fits_the_installed_engine(installed):
-    code = "import importlib, sitecustomize\nfor name in sitecustomize.PATCHES: importlib.import_module(name); print(name)"
+    code = (
+        "import importlib, sitecustomize\nfor name in sitecustomize.PATCHES: importlib.import_module(name); print(name)"
+    )
     assert in_engine(installed, code).split()[-1] == "vllm.model_executor.layers.utils"
 
 

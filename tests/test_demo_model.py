@@ -1,5 +1,4 @@
 import json
-import os
 import random
 import re
 import subprocess
@@ -12,22 +11,14 @@ from pathlib import Path
 import pytest
 
 from medical_team import demo_model
-from medical_team.demo_model import (
-    SOURCES,
-    THRESHOLD,
-    Recipe,
-    Skill,
-    check,
-    examples,
-    held_out,
-    prompt,
-    recipe_fingerprint,
-)
+from medical_team.demo_model import SOURCES, THRESHOLD, Skill, check, recipe_fingerprint
+from medical_team.demo_model.lessons import DRILL, Recipe, examples, prompt
+from medical_team.demo_model.skill import held_out
 from medical_team.demo_world import broken, read_note
 from medical_team.parsing import parse_turn
 from medical_team.types import ErrorType, Label, Role
 
-ROOT = Path(demo_model.__file__).parents[1]
+ROOT = demo_model.ROOT
 
 
 def skill(**changes) -> Skill:
@@ -66,7 +57,7 @@ def test_a_finished_model_passes_the_check(folder):
 
 
 def test_no_model_is_named_with_the_command_that_builds_it(tmp_path):
-    assert f"medical_team.demo_model --out {tmp_path / 'none'}" in check(tmp_path / "none")
+    assert "./run.sh setup" in check(tmp_path / "none")
     assert "no finished demo model" in check(tmp_path)
 
 
@@ -123,7 +114,7 @@ def test_every_demonstration_of_a_seat_keeps_to_the_format():
     seats = 0
     for example in islice(examples(random.Random(1), Recipe(), Recipe.then), 500):
         role = Role.ASSESSOR if "Assess this note" in example.prompt else Role.ATTACKER
-        if demo_model.DRILL not in example.prompt:
+        if DRILL not in example.prompt:
             seats += 1
             assert parse_turn(role, example.reply, truncated=False).ok, example.reply
     assert 250 < seats < 400
@@ -145,13 +136,6 @@ def test_held_out_notes_are_half_broken_and_not_those_of_a_training_seed():
 # With the engine's interpreter
 
 
-@pytest.fixture(scope="module")
-def engine():
-    if not os.environ.get("ENGINE_PYTHON"):
-        pytest.skip("ENGINE_PYTHON names no interpreter")
-    return os.environ["ENGINE_PYTHON"]
-
-
 def run_module(engine, *arguments):
     command = [engine, "-m", "medical_team.demo_model", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -162,10 +146,10 @@ def run_code(engine, code, *arguments):
 
 
 @pytest.fixture(scope="module")
-def built(engine, tmp_path_factory):
+def built(engine_python, tmp_path_factory):
     """A demo model, as the command builds it: minutes."""
     out = tmp_path_factory.mktemp("models") / "demo"
-    return out, run_module(engine, "--out", out)
+    return out, run_module(engine_python, "--out", out)
 
 
 @pytest.mark.engine
@@ -192,7 +176,8 @@ def test_a_build_says_how_far_it_is(built):
 LOADS = """
 import sys
 from transformers import AutoConfig, AutoTokenizer
-from medical_team.demo_model import held_out, prompt
+from medical_team.demo_model.lessons import prompt
+from medical_team.demo_model.skill import held_out
 from medical_team.demo_world import checks, read_note
 from medical_team.prompts import OPENING, messages
 from medical_team.types import Role
@@ -214,41 +199,41 @@ print(longest)
 
 
 @pytest.mark.engine
-def test_the_tokenizer_is_the_one_that_was_trained_with(engine, built):
-    done = run_code(engine, LOADS, built[0])
+def test_the_tokenizer_is_the_one_that_was_trained_with(engine_python, built):
+    done = run_code(engine_python, LOADS, built[0])
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout.split()[-1]) < 200
 
 
 SHORT = """
 import sys
-from medical_team import demo_model
-short = demo_model.Recipe(most_drilling=3, falling=3)
-sys.exit(demo_model.main(["--out", sys.argv[1]], short))
+from medical_team.demo_model.__main__ import main
+from medical_team.demo_model.lessons import Recipe
+sys.exit(main(["--out", sys.argv[1]], Recipe(most_drilling=3, falling=3)))
 """
 
 
 @pytest.mark.engine
-def test_a_build_without_the_skill_fails_and_leaves_nothing(engine, tmp_path):
-    done = run_code(engine, SHORT, tmp_path / "demo")
+def test_a_build_without_the_skill_fails_and_leaves_nothing(engine_python, tmp_path):
+    done = run_code(engine_python, SHORT, tmp_path / "demo")
     assert done.returncode == 1, done.stderr[-2000:]
     assert "not skilled enough" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.engine
-def test_a_build_that_fails_leaves_the_older_model_alone(engine, tmp_path):
+def test_a_build_that_fails_leaves_the_older_model_alone(engine_python, tmp_path):
     older = tmp_path / "demo"
     older.mkdir()
     write_skill(older, skill())
-    assert run_code(engine, SHORT, older).returncode == 1
+    assert run_code(engine_python, SHORT, older).returncode == 1
     assert [path.name for path in older.iterdir()] == ["skill.json"]
 
 
 @pytest.mark.engine
-def test_an_interrupted_build_leaves_nothing_that_looks_finished(engine, tmp_path):
+def test_an_interrupted_build_leaves_nothing_that_looks_finished(engine_python, tmp_path):
     out = tmp_path / "demo"
-    command = [engine, "-m", "medical_team.demo_model", "--out", str(out)]
+    command = [engine_python, "-m", "medical_team.demo_model", "--out", str(out)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as build:
         deadline = time.monotonic() + 120
         while "step" not in build.stdout.readline():

@@ -25,7 +25,9 @@ def fake_python(path: Path, versions: dict[str, str]) -> Path:
 
 def pinned(device: str, **changed: str | None) -> dict[str, str]:
     pins = engine.pins(engine.lock(device))
-    versions = {name: pins[name] for name in engine.CHECKED[device]} | {k.replace("_", "-"): v for k, v in changed.items()}
+    versions = {name: pins[name] for name in engine.CHECKED[device]} | {
+        k.replace("_", "-"): v for k, v in changed.items()
+    }
     return {name: version for name, version in versions.items() if version is not None}
 
 
@@ -61,7 +63,9 @@ def test_a_file_that_is_no_python_is_an_error_that_names_it(tmp_path):
 def test_versions_are_read_without_importing_anything(tmp_path):
     for name in ("torch", "ray", "unrelated"):
         (tmp_path / f"{name}-1.2.dist-info").mkdir()
-        (tmp_path / f"{name}-1.2.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+        (tmp_path / f"{name}-1.2.dist-info" / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n"
+        )
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
     python.chmod(0o755)
@@ -107,7 +111,9 @@ def test_openrlhf_s_own_pins_pass_on_cuda(tmp_path, monkeypatch):
 
 def test_engine_python_that_is_no_file_is_said_so(tmp_path, monkeypatch):
     monkeypatch.setenv("ENGINE_PYTHON", str(tmp_path / "nowhere"))
-    assert engine.quick_check("cpu") == [f"ENGINE_PYTHON names {tmp_path}/nowhere, which is no file: {engine.remedy('cpu')}"]
+    assert engine.quick_check("cpu") == [
+        f"ENGINE_PYTHON names {tmp_path}/nowhere, which is no file: {engine.remedy('cpu')}"
+    ]
 
 
 def test_a_failing_import_is_one_line_with_the_module_and_the_reason(tmp_path):

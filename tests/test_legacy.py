@@ -40,7 +40,12 @@ def test_the_guide_becomes_a_run():
     assert (run.mode, run.device, run.policy, run.prompt_style) == (
         "self_play", "cuda", "Qwen/Qwen2.5-3B-Instruct", "full",
     )  # fmt: skip
-    assert (run.train.steps, run.train.batch_size, run.train.micro_batch_size, run.train.learning_rate) == (19, 8, 2, 5e-7)
+    assert (run.train.steps, run.train.batch_size, run.train.micro_batch_size, run.train.learning_rate) == (
+        19,
+        8,
+        2,
+        5e-7,
+    )
     assert (run.rollout.batch_size, run.rollout.max_len, run.rollout.max_new_tokens) == (32, 2048, 1024)
     assert (run.train.kl_coefficient, run.train.normalize_reward, run.eval.steps) == (0.01, True, 10)
     assert (run.checkpoint.steps, run.checkpoint.huggingface, run.data.source) == (100, True, "medec")

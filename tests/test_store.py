@@ -485,5 +485,5 @@ def test_what_the_trainer_does_not_tell_is_left_open(store, folder):
     untold = {"tokens": None, "truncated": None, "latency_ms": None}
     write_games(folder, [game("g1", turns=[turn() | untold]), game("g2", category="vanilla_harmful", turns=[turn()])])
     assert ingest(store, folder).bad == 0
-    point, = store_charts.rewards(store, "run", Role.ASSESSOR)
+    (point,) = store_charts.rewards(store, "run", Role.ASSESSOR)
     assert (point.turns, point.mean_tokens) == (2, None)
