@@ -54,7 +54,7 @@ class Page:
     problems: gr.HTML | None = None
     shown: dict[str, gr.Textbox] = field(default_factory=dict)
     starting: threading.Lock = field(default_factory=threading.Lock)
-    """Held from the last look at what else runs until the run is started, whoever asks. Start waits in no queue."""
+    """Held from the last look at what else runs until the run is started, whoever asks."""
 
     @property
     def inputs(self) -> list[Block]:
@@ -143,6 +143,12 @@ def _preflighting() -> dict[str, Any]:
     return QUICK | {"queue": True, "concurrency_id": "preflight", "concurrency_limit": 4}
 
 
+def _starting(page: Page) -> dict[str, Any]:
+    """Through a queue of its own, in which nobody waits: only a queued event tells the other pages which run is shown."""
+    queue = {"queue": True, "concurrency_id": "start", "concurrency_limit": None}
+    return QUICK | queue | {"show_progress": "minimal", "show_progress_on": page.problems}
+
+
 def _split(held: Sequence[Any]) -> tuple[str, list[Problem], dict[str, form.Mark], dict[str, Any]]:
     preset, ahead, shown, *components = held
     return preset, ahead, shown, form.read(components)
@@ -173,7 +179,7 @@ def _wire(page: Page, start: gr.Button) -> None:
         refill.then(*_look(page), **_preflighting()).then(*_show(page), **QUICK)
     start.click(
         lambda *held: begin(page, *_split(held)), page.inputs, [page.ahead, page.shared.chosen, page.shared.tabs],
-        trigger_mode="once", **QUICK | {"show_progress": "minimal", "show_progress_on": page.problems},
+        trigger_mode="once", **_starting(page),
     ).then(*_show(page), **QUICK)  # fmt: skip
 
 

@@ -188,12 +188,32 @@ function draw(plot) {
   Plotly.react(plot.box, found, layout(plot), CONFIG);
   if (!plot.drawn) {
     plot.drawn = true;
-    plot.box.on("plotly_click", ({ points }) => open(points[0].customdata, plot.spec));
+    if (plot.spec.games) listen(plot);
   }
 }
 
-function open(step, spec) {
-  if (spec.games) trigger("select", { step, plot: spec.id });
+const NEAR = 40, STILL = 4; // pixels between a click and its step, and between press and release of a click
+
+/** A click opens the games of the nearest step. Plotly's own click is lost when a refresh came since the mouse moved. */
+function listen(plot) {
+  let pressed = null;
+  plot.box.addEventListener("pointerdown", (event) => {
+    pressed = event.button === 0 && event.target.closest(".nsewdrag") ? event : null;
+  }, true);
+  window.addEventListener("pointerup", (event) => {
+    const still = pressed && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < STILL;
+    pressed = null;
+    const step = still ? nearest(plot, event.clientX) : null;
+    if (step !== null) trigger("select", { step, plot: plot.spec.id });
+  }, true);
+}
+
+function nearest(plot, clientX) {
+  const { xaxis } = plot.box._fullLayout;
+  const at = clientX - plot.box.getBoundingClientRect().left - xaxis._offset;
+  const away = (axis() === "time" ? plot.hours : plot.x).map((x) => Math.abs(xaxis.d2p(x) - at));
+  const i = away.indexOf(Math.min(...away));
+  return away[i] <= NEAR ? plot.x[i] : null;
 }
 
 // Asking for what is new
@@ -261,7 +281,7 @@ watch("value", () => {
 });
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (form.step.value) open(Number(form.step.value), { id: "rewards", games: "train" });
+  if (form.step.value) trigger("select", { step: Number(form.step.value), plot: "rewards" });
 });
 form.smoothing.addEventListener("input", () => write(form.querySelector("output"), smoothing().toFixed(2)));
 form.smoothing.addEventListener("change", anew);
