@@ -4,14 +4,14 @@ import re
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from launcher import config
+from launcher import config, settings
 from launcher.config import RunConfig, SettingError, resolve
 from medical_team.types import ErrorType
 
 
 @pytest.mark.parametrize("preset", config.presets())
 def test_every_preset_resolves(preset):
-    extra = {"data.path": "notes.csv"} if preset == "cpu-medec" else {}
+    extra = {"data.path": "notes.csv"} if settings.of_preset(preset)["data.source"] == "medec" else {}
     resolved = resolve(preset, extra)
     assert resolved.preset == preset
     assert RunConfig.model_validate_json(resolved.model_dump_json()) == resolved
