@@ -26,7 +26,7 @@ import pynvml
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from launcher import engine, preflight, process, report, settings, supervise  # noqa: E402
+from launcher import engine, memory, memory_measured, model_shape, preflight, process, report, settings, supervise  # noqa: E402
 from launcher.config import presets, resolve  # noqa: E402
 from launcher.rundir import RunDir  # noqa: E402
 from launcher.runs import Runs  # noqa: E402
@@ -254,7 +254,11 @@ def machine() -> dict[str, Any]:
 
 
 def bench(text: str, asked: argparse.Namespace, work: Work, until: float) -> dict[str, Any]:
-    started = time.time()
+    started, judge = time.time(), None
+    if asked.judge:
+        folder = make_model(work, asked.judge)
+        judge = memory.Judge(model_shape.of_folder(folder).parameters, sleeps=asked.judge_sleeps)
+        asked.set = [change.replace("{judge}", str(folder)) for change in asked.set]
     setup, changes = chosen(text)
     config = configure(setup, assigned(asked.set) | changes, work, asked.steps, asked.data or work.notes)
     with ceiling(setup.ceiling_gb):
@@ -262,6 +266,8 @@ def bench(text: str, asked: argparse.Namespace, work: Work, until: float) -> dic
     log = run.log(1).read_text(encoding="utf-8", errors="replace").splitlines() if run.log(1).exists() else []
     with Store(work.runs.store_path) as store:
         result = measured(store, run, started)
+        if config.device == "cuda":
+            result["estimate"] = estimated(config, setup.ceiling_gb, judge, run, store)
     failed = not outcome.startswith("made")
     return {
         "run": text, "preset": setup.preset, "settings": config.model_dump(mode="json"), "ceiling_gb": setup.ceiling_gb,
@@ -271,7 +277,37 @@ def bench(text: str, asked: argparse.Namespace, work: Work, until: float) -> dic
     }  # fmt: skip
 
 
-HEADS = ("run", "outcome", "step s", *PHASES[:-1], "tokens/s", "peak GB", "policy", "reference", "rollout", "judge")
+def estimated(
+    config, ceiling_gb: float | None, judge: memory.Judge | None, run: RunDir, store: Store
+) -> dict[str, Any]:
+    """The plan, for the longest sequences that there were, and each of its peaks beside the measured one."""
+    gpu = int(min(ceiling_gb * 1e9 if ceiling_gb else 1e15, gpu_bytes()))
+    lengths = [length for _, length in store.series(run.id, "total_length")]
+    work = memory.Workload(config, model_shape.of_model(config.policy), gpu, judge)
+    plan = memory.plan(work)
+    compared = memory_measured.compare(plan, store.memory(run.id))
+    return {
+        "fits": plan.fits, "peak_gb": plan.peak / 1e9, "limit_gb": plan.limit / 1e9, "mean_total_length": lengths,
+        "phases_gb": {phase: {part: plan.of(phase, part) / 1e9 for part in memory.Part} for phase in memory.Phase},
+        "beside_measured": [
+            [one.part or "whole", one.estimated / 1e9, one.measured / 1e9, one.off] for one in compared
+        ],
+    }  # fmt: skip
+
+
+HEADS = (
+    "run",
+    "outcome",
+    "step s",
+    *PHASES[:-1],
+    "tokens/s",
+    "estimated GiB",
+    "peak GiB",
+    "policy",
+    "reference",
+    "rollout",
+    "judge",
+)
 
 
 def row(result: dict[str, Any]) -> tuple:
@@ -282,7 +318,8 @@ def row(result: dict[str, Any]) -> tuple:
     )
     times = (last.get(name) for name in PHASES[:-1])
     step = result["later_step_s"] or last.get("step_total")
-    return (result["run"], result["outcome"][:60], step, *times, last.get("rollout_tokens_per_second"), *held)
+    plan = result["estimate"]["peak_gb"] * 1e9 / 2**30 if "estimate" in result else None
+    return (result["run"], result["outcome"][:60], step, *times, last.get("rollout_tokens_per_second"), plan, *held)
 
 
 def main() -> None:
@@ -297,6 +334,8 @@ def main() -> None:
         "--run", action="append", metavar='"NAME KEY=VALUE …"', help=f"of: {', '.join(SETUPS)}, or a preset"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for every run")
+    parser.add_argument("--judge", metavar="SHAPE", help="make a judge's model too; {judge} in a setting is its folder")
+    parser.add_argument("--judge-sleeps", action="store_true", help="the judge is on the CPU while no games are played")
     asked = parser.parse_args()
     until = time.monotonic() + asked.budget
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

@@ -41,7 +41,7 @@ def gemma(hidden: int, layers: int, heads: int, kv: int, between: int):
 
 
 SHAPES = {
-    "tiny": lambda: qwen(64, 2, 4, 2, 256, TOKENS),
+    "tiny": lambda: qwen(64, 2, 2, 1, 256, TOKENS),
     "qwen2.5-0.5b": lambda: qwen(896, 24, 14, 2, 4864),
     "qwen2.5-1.5b": lambda: qwen(1536, 28, 12, 2, 8960),
     "qwen2.5-3b": lambda: qwen(2048, 36, 16, 2, 11008),
