@@ -21,8 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pynvml
-
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
@@ -237,10 +235,7 @@ def peaks(points: list[MemoryPoint]) -> dict[str, dict[str, int]]:
 
 def gpu_bytes() -> float:
     """Memory of the first GPU; on a machine without one, where only the script itself can be tried, more than any has."""
-    try:
-        return preflight.gpus()[0].total
-    except pynvml.NVMLError:
-        return 1e15
+    return preflight.gpu_total() or 1e15
 
 
 def machine() -> dict[str, Any]:

@@ -10,11 +10,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from launcher import command, config, engine, export, prepare, report, rundir, runs, supervise
+from launcher import (
+    command,
+    config,
+    engine,
+    export,
+    memory_report,
+    model_shape,
+    prepare,
+    report,
+    rundir,
+    runs,
+    supervise,
+)
 from launcher.ingest import ingest
 from launcher.runs import Runs
 from launcher.state import End
-from launcher.store import Store
+from launcher.store import MemoryPoint, Store
 from launcher.store_page import GameFilter
 from medical_team.config import GameConfig
 from medical_team.medec import DataError, fetch_medec
@@ -26,6 +38,7 @@ WRONG = (
     OSError,
     config.SettingError,
     export.NotEmpty,
+    model_shape.UnknownShape,
     prepare.NoCases,
     rundir.UnknownRun,
     runs.Refused,
@@ -77,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--wait", action="store_true", help="stay until the run has ended; fail if it does")
     show_command = verb("command", do_command, "print the exact command and environment of a run; start nothing")
     _settings(show_command)
+    _memory_verb(verb)
     verb("list", do_list, "list all runs")
     verb("show", do_show, "show one run: state, metrics, rewards, evaluations", run_id=True)
     games = verb("games", do_games, "list the games of a run", run_id=True)
@@ -113,6 +127,18 @@ def parser() -> argparse.ArgumentParser:
 def _settings(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--preset", required=True, help=f"one of: {', '.join(config.presets())}")
     verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, e.g. train.steps=3")
+
+
+def _memory_verb(verb) -> None:
+    memory = verb("memory", do_memory, "what a run will hold on a GPU, and what would make it fit; start nothing")
+    _settings(memory)
+    memory.add_argument(
+        "--gpu-gb", type=float, help="the GPU's memory as it is sold (default: this machine's first GPU)"
+    )
+    memory.add_argument("--judge", metavar="MODEL", help="a judge's model, in the process of the games")
+    memory.add_argument("--judge-bits", type=int, choices=(4, 8, 16), default=16, help="bits of one of its weights")
+    memory.add_argument("--judge-sleeps", action="store_true", help="it is on the CPU while no games are played")
+    memory.add_argument("--run", metavar="ID", help="beside it what this run was measured to hold")
 
 
 def _data_verbs(verbs) -> None:
@@ -200,6 +226,26 @@ def do_command(asked) -> int:
     job = command.build(start, found)
     say({"argv": list(job.argv), "env": dict(job.env), "unset": list(job.unset)}, asked, job.shell())
     return 0
+
+
+def do_memory(asked) -> int:
+    asked.set.insert(0, "data.path=notes.csv")  # whatever the notes are, they do not count here
+    judge = asked.judge and memory_report.judge(asked.judge, asked.judge_bits, asked.judge_sleeps)
+    points = _memory_of(asked.run) if asked.run else ()
+    try:
+        answer = memory_report.answer(resolved(asked), asked.gpu_gb, judge, points)
+    except memory_report.NoPlan as error:
+        raise runs.Refused(str(error)) from error
+    say(answer.json, asked, answer.text)
+    return 0
+
+
+def _memory_of(id: str) -> list[MemoryPoint]:
+    here = Runs.here()
+    run = rundir.find(here.folder, id)
+    with Store(here.store_path) as store:
+        ingest(store, run.path)
+        return store.memory(run.id)
 
 
 def do_list(asked) -> int:

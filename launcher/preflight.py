@@ -122,6 +122,16 @@ def gpus() -> list[Gpu]:
         pynvml.nvmlShutdown()
 
 
+def gpu_total() -> int | None:
+    """Bytes of this machine's first GPU; None if no driver answers."""
+    import pynvml
+
+    try:
+        return gpus()[0].total
+    except (pynvml.NVMLError, IndexError):
+        return None
+
+
 def _device(config: RunConfig, runs: Runs) -> Iterator[Problem]:
     if config.device == "cpu":
         return
