@@ -183,10 +183,11 @@ def _policy(work: Workload) -> Iterator[_Held]:
     for phase in Phase:
         yield phase, part, "process", PROCESS
         yield phase, part, "weights", weights
-        if phase is Phase.TRAINING or not asleep:
+        training = phase is Phase.TRAINING
+        if training or not asleep:
             yield phase, part, "optimizer", state
-            yield phase, part, "gradients", gradients if _flat_gradients(work) or phase is Phase.TRAINING else 0
-            yield phase, part, "buffers", buffers
+            yield phase, part, "gradients", gradients if training or _flat_gradients(work) else 0
+            yield phase, part, "buffers", buffers if training else _lasting_buffers(work)
     yield Phase.EXPERIENCE, part, "activations", scored(work)
     update, backward = _update(work), trained(work) + _accumulated(work)
     yield Phase.TRAINING, part, "update" if update > backward else "activations", max(update, backward)
@@ -212,8 +213,14 @@ def _flat_gradients(work: Workload) -> bool:
 
 
 def _buffers(work: Workload) -> int:
-    memory, parameters = work.config.memory, work.policy.parameters
-    bucket = min(BUCKET, BF16 * parameters) if memory.zero_stage else 0
+    stages = 1 if work.config.memory.zero_stage in (1, 2) else 0
+    return _lasting_buffers(work) + stages * min(BUCKET, BF16 * work.policy.parameters)
+
+
+def _lasting_buffers(work: Workload) -> int:
+    """Stages 1 and 2 let go of their bucket after every backward pass; gradients go to the CPU through a buffer."""
+    memory = work.config.memory
+    bucket = min(BUCKET, BF16 * work.policy.parameters) if memory.zero_stage == 3 else 0
     return bucket + (BF16 * work.policy.largest if memory.adam_offload else 0)
 
 
