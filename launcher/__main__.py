@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from launcher import (
+    bundle,
     command,
     config,
     engine,
@@ -161,11 +163,21 @@ def _data_verbs(verbs) -> None:
 def _engine_verbs(verbs) -> None:
     about = "install or check the training engine"
     actions = verbs.add_parser("engine", help=about, description=about).add_subparsers(required=True, metavar="ACTION")
-    for name, do in (("install", do_engine_install), ("check", do_engine_check)):
-        action = actions.add_parser(name)
+    made = {}
+    for name, do, help in (
+        ("install", do_engine_install, "build the engine"),
+        ("check", do_engine_check, "see whether it works here"),
+        ("bundle", do_engine_bundle, "write what a machine without a network needs to install it"),
+    ):
+        made[name] = action = actions.add_parser(name, help=help, description=help)
         action.set_defaults(verb=do)
         action.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
         action.add_argument("--json", action="store_true")
+    made["install"].add_argument(
+        "--from", type=Path, dest="bundle", metavar="DIR", help="a bundle, in place of the package index"
+    )
+    made["bundle"].add_argument("--out", type=Path, required=True, help="a new or empty folder")
+    made["bundle"].add_argument("--part-mb", type=int, default=2000, help="size of a part (default: 2000)")
 
 
 def say(value: Any, asked: argparse.Namespace, text: str | Callable[[], str]) -> None:
@@ -348,8 +360,24 @@ def do_data_build(asked) -> int:
 
 def do_engine_install(asked) -> int:
     stream = sys.stderr if asked.json else sys.stdout
-    made = engine.install(asked.device, lambda line: print(line, file=stream, flush=True))
+    wheels = engine.ROOT / ".engine" / f"{asked.device}-packages" if asked.bundle else None
+    if wheels:
+        bundle.unpack(asked.bundle, asked.device, wheels)
+    made = engine.install(asked.device, lambda line: print(line, file=stream, flush=True), wheels=wheels)
+    if wheels:
+        shutil.rmtree(wheels)
     say({"python": str(made.python)}, asked, f"engine: {made.python}")
+    return 0
+
+
+def do_engine_bundle(asked) -> int:
+    if asked.part_mb < 1:
+        raise runs.Refused("--part-mb is a number of megabytes, at least 1")
+    stream = sys.stderr if asked.json else sys.stdout
+    made = bundle.write(asked.device, asked.out, asked.part_mb, lambda line: print(line, file=stream, flush=True))
+    size = sum(part.size for part in made.parts)
+    text = f"{len(made.parts)} parts, {size / 1e9:.2f} GB, in {asked.out}; there: engine install --from {asked.out}"
+    say(made.model_dump(mode="json"), asked, text)
     return 0
 
 
