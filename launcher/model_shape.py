@@ -11,6 +11,8 @@ from typing import Any
 
 SHAPES = Path(__file__).parent / "model_shapes.json"
 """Models by hub name -> the lines of their config.json that count here; None of them has to be on this machine."""
+MOST_HEAD = 100_000_000
+"""Bytes of a safetensors file's head, by its format."""
 DENSE = {"qwen2", "qwen3", "llama", "mistral", "gemma3_text"}
 QK_NORMS, FOUR_NORMS, QKV_BIASES = {"qwen3", "gemma3_text"}, {"gemma3_text"}, {"qwen2"}
 
@@ -89,11 +91,15 @@ def of_model(name: str, cache: Path | None = None) -> Shape:
 
 
 def of_folder(folder: Path) -> Shape:
-    """From config.json, and exact where the weights lie beside it."""
+    """From config.json, and exact where the weights lie beside it. Errors: UnknownShape."""
     if not (folder / "config.json").is_file():
         raise UnknownShape(f"{folder} has no config.json: give the folder of a model")
-    shape = of_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    counted = sum(_elements(file) for file in folder.glob("*.safetensors"))
+    try:
+        shape = of_config(json.loads((folder / "config.json").read_bytes()))
+        counted = sum(_elements(file) for file in folder.glob("*.safetensors"))
+    except (KeyError, TypeError, AttributeError, struct.error, json.JSONDecodeError, UnicodeDecodeError) as error:
+        text = f"the files of {folder} cannot be read ({type(error).__name__}: {error})"
+        raise UnknownShape(f"{text}: give the folder of a whole model") from error
     return replace(shape, parameters=counted) if counted else shape
 
 
@@ -101,5 +107,5 @@ def _elements(file: Path) -> int:
     """Elements of all tensors of a safetensors file. Its head is a length, 8 bytes, and that much JSON."""
     with file.open("rb") as opened:
         (length,) = struct.unpack("<Q", opened.read(8))
-        head = json.loads(opened.read(length))
+        head = json.loads(opened.read(min(length, MOST_HEAD)))
     return sum(math.prod(tensor["shape"]) for name, tensor in head.items() if name != "__metadata__")

@@ -54,6 +54,21 @@ def test_what_is_not_known_is_said(tmp_path):
         of_config(QWEN | {"model_type": "mixtral"})
 
 
+@pytest.mark.parametrize(
+    ("config", "weights"),
+    [
+        (b"\0", b""), (b"{", b""), (b'["qwen2"]', b""), (b'{"model_type": "qwen2"}', b""),
+        (json.dumps(QWEN).encode(), b"short"), (json.dumps(QWEN).encode(), b"\xff" * 8 + b"{}x"),
+        (json.dumps(QWEN).encode(), (3).to_bytes(8, "little") + b"[1]"),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_be_read_are_said_so(tmp_path, config, weights):
+    (tmp_path / "config.json").write_bytes(config)
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    with pytest.raises(UnknownShape, match="cannot be read .*: give the folder of a whole model"):
+        of_folder(tmp_path)
+
+
 @pytest.mark.engine
 @pytest.mark.parametrize("kind", ["qwen2", "qwen3", "llama", "mistral", "gemma3_text"])
 @pytest.mark.parametrize("tied", [True, False])
