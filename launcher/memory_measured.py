@@ -20,7 +20,7 @@ PHASES = {
 
 
 class Compared(NamedTuple):
-    """Bytes. `part` None is the whole GPU."""
+    """Bytes, on all GPUs together. `part` None is the whole run."""
 
     part: Part | None
     estimated: int
@@ -33,14 +33,23 @@ class Compared(NamedTuple):
 
 
 def compare(plan: Plan, points: Iterable[MemoryPoint]) -> tuple[Compared, ...]:
-    """The run's peak, of the whole and by part, over the phases that are estimated. Of one GPU.
+    """The run's peak, of the whole and by part, over the phases that are estimated.
 
     The samples are a second apart, and NVML tells what PyTorch reserved, not what it used: a run with room to spare
     reserves more than it needs.
     """
     worked = [point for point in points if point.source == "nvml" and point.phase in PHASES]
-    whole = Compared(None, plan.peak, int(MIB * max((point.total_mb for point in worked), default=0)))
+    whole = Compared(None, max(plan.everywhere(phase) for phase in Phase), _most(point.total_mb for point in worked))
     return whole, *(
-        Compared(part, plan.peak_of(part), int(MIB * max((point.roles.get(part, 0.0) for point in worked), default=0)))
+        Compared(
+            part,
+            max(plan.everywhere(phase, part) for phase in Phase),
+            _most(point.roles.get(part, 0.0) for point in worked),
+        )
         for part in Part
     )
+
+
+def _most(sizes: Iterable[float]) -> int:
+    """The greatest of sizes in MiB."""
+    return int(MIB * max(sizes, default=0.0))

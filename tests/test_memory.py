@@ -231,3 +231,10 @@ def test_estimates_stand_beside_the_greatest_of_what_was_measured():
     }  # fmt: skip
     assert whole.off == pytest.approx(made.peak / (72_000 * MIB) - 1)
     assert parts[1].off is None
+
+
+def test_what_two_gpus_hold_is_compared_as_a_sum():
+    made = plan(workload("multi-gpu", judge=JUDGE))
+    whole, *parts = compare(made, [point("training", 1000.0, policy=1000.0)])
+    assert whole.estimated == 2 * made.peak
+    assert [one.estimated for one in parts] == [2 * max(made.of(phase, part) for phase in Phase) for part in Part]
