@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -10,11 +11,24 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from launcher import command, config, engine, export, prepare, report, rundir, runs, supervise
+from launcher import (
+    bundle,
+    command,
+    config,
+    engine,
+    export,
+    memory_report,
+    model_shape,
+    prepare,
+    report,
+    rundir,
+    runs,
+    supervise,
+)
 from launcher.ingest import ingest
 from launcher.runs import Runs
 from launcher.state import End
-from launcher.store import Store
+from launcher.store import MemoryPoint, Store
 from launcher.store_page import GameFilter
 from medical_team.config import GameConfig
 from medical_team.medec import DataError, fetch_medec
@@ -26,6 +40,7 @@ WRONG = (
     OSError,
     config.SettingError,
     export.NotEmpty,
+    model_shape.UnknownShape,
     prepare.NoCases,
     rundir.UnknownRun,
     runs.Refused,
@@ -77,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--wait", action="store_true", help="stay until the run has ended; fail if it does")
     show_command = verb("command", do_command, "print the exact command and environment of a run; start nothing")
     _settings(show_command)
+    _memory_verb(verb)
     verb("list", do_list, "list all runs")
     verb("show", do_show, "show one run: state, metrics, rewards, evaluations", run_id=True)
     games = verb("games", do_games, "list the games of a run", run_id=True)
@@ -115,6 +131,18 @@ def _settings(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, e.g. train.steps=3")
 
 
+def _memory_verb(verb) -> None:
+    memory = verb("memory", do_memory, "what a run will hold on a GPU, and what would make it fit; start nothing")
+    _settings(memory)
+    memory.add_argument(
+        "--gpu-gb", type=float, help="the GPU's memory as it is sold (default: this machine's first GPU)"
+    )
+    memory.add_argument("--judge", metavar="MODEL", help="a judge's model, in the process of the games")
+    memory.add_argument("--judge-bits", type=int, choices=(4, 8, 16), default=16, help="bits of one of its weights")
+    memory.add_argument("--judge-sleeps", action="store_true", help="it is on the CPU while no games are played")
+    memory.add_argument("--run", metavar="ID", help="beside it what this run was measured to hold")
+
+
 def _data_verbs(verbs) -> None:
     about = "build data sets"
     build = verbs.add_parser("data", help=about, description=about).add_subparsers(required=True, metavar="ACTION")
@@ -135,11 +163,21 @@ def _data_verbs(verbs) -> None:
 def _engine_verbs(verbs) -> None:
     about = "install or check the training engine"
     actions = verbs.add_parser("engine", help=about, description=about).add_subparsers(required=True, metavar="ACTION")
-    for name, do in (("install", do_engine_install), ("check", do_engine_check)):
-        action = actions.add_parser(name)
+    made = {}
+    for name, do, help in (
+        ("install", do_engine_install, "build the engine"),
+        ("check", do_engine_check, "see whether it works here"),
+        ("bundle", do_engine_bundle, "write what a machine without a network needs to install it"),
+    ):
+        made[name] = action = actions.add_parser(name, help=help, description=help)
         action.set_defaults(verb=do)
         action.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
         action.add_argument("--json", action="store_true")
+    made["install"].add_argument(
+        "--from", type=Path, dest="bundle", metavar="DIR", help="a bundle, in place of the package index"
+    )
+    made["bundle"].add_argument("--out", type=Path, required=True, help="a new or empty folder")
+    made["bundle"].add_argument("--part-mb", type=int, default=2000, help="size of a part (default: 2000)")
 
 
 def say(value: Any, asked: argparse.Namespace, text: str | Callable[[], str]) -> None:
@@ -200,6 +238,26 @@ def do_command(asked) -> int:
     job = command.build(start, found)
     say({"argv": list(job.argv), "env": dict(job.env), "unset": list(job.unset)}, asked, job.shell())
     return 0
+
+
+def do_memory(asked) -> int:
+    asked.set.insert(0, "data.path=notes.csv")  # whatever the notes are, they do not count here
+    judge = asked.judge and memory_report.judge(asked.judge, asked.judge_bits, asked.judge_sleeps)
+    points = _memory_of(asked.run) if asked.run else ()
+    try:
+        answer = memory_report.answer(resolved(asked), asked.gpu_gb, judge, points)
+    except memory_report.NoPlan as error:
+        raise runs.Refused(str(error)) from error
+    say(answer.json, asked, answer.text)
+    return 0
+
+
+def _memory_of(id: str) -> list[MemoryPoint]:
+    here = Runs.here()
+    run = rundir.find(here.folder, id)
+    with Store(here.store_path) as store:
+        ingest(store, run.path)
+        return store.memory(run.id)
 
 
 def do_list(asked) -> int:
@@ -302,8 +360,24 @@ def do_data_build(asked) -> int:
 
 def do_engine_install(asked) -> int:
     stream = sys.stderr if asked.json else sys.stdout
-    made = engine.install(asked.device, lambda line: print(line, file=stream, flush=True))
+    wheels = engine.ROOT / ".engine" / f"{asked.device}-packages" if asked.bundle else None
+    if wheels:
+        bundle.unpack(asked.bundle, asked.device, wheels)
+    made = engine.install(asked.device, lambda line: print(line, file=stream, flush=True), wheels=wheels)
+    if wheels:
+        shutil.rmtree(wheels)
     say({"python": str(made.python)}, asked, f"engine: {made.python}")
+    return 0
+
+
+def do_engine_bundle(asked) -> int:
+    if asked.part_mb < 1:
+        raise runs.Refused("--part-mb is a number of megabytes, at least 1")
+    stream = sys.stderr if asked.json else sys.stdout
+    made = bundle.write(asked.device, asked.out, asked.part_mb, lambda line: print(line, file=stream, flush=True))
+    size = sum(part.size for part in made.parts)
+    text = f"{len(made.parts)} parts, {size / 1e9:.2f} GB, in {asked.out}; there: engine install --from {asked.out}"
+    say(made.model_dump(mode="json"), asked, text)
     return 0
 
 

@@ -89,6 +89,7 @@ FLAGS: dict[str, Callable[[Start], Value]] = {
     "--actor.num_gpus_per_node": lambda s: s.config.cluster.gpus_per_node,
     "--ref.num_nodes": lambda s: s.config.cluster.nodes,
     "--ref.num_gpus_per_node": lambda s: s.config.cluster.gpus_per_node,
+    "--ref.offload": lambda s: _cuda(s) and s.config.memory.reference_offload,
     "--vllm.num_engines": lambda s: s.config.cluster.rollout_engines,
     "--vllm.tensor_parallel_size": lambda s: s.config.cluster.tensor_parallel,
     "--vllm.gpu_memory_utilization": lambda s: s.config.memory.vllm_share if _cuda(s) else 0.1,
@@ -154,6 +155,8 @@ def _ray(start: Start) -> dict[str, str]:
     env = {"RAY_TMPDIR": str(start.rundir.scratch), "TMPDIR": str(start.rundir.scratch)}
     if Path(start.config.policy).is_dir():
         env["HF_HUB_OFFLINE"] = "1"
+    if _cuda(start) and start.config.memory.cpu_threads:  # Ray would set one thread where nobody else has set any
+        env |= {"OMP_NUM_THREADS": str(start.config.memory.cpu_threads), "OMP_WAIT_POLICY": "PASSIVE"}
     if not _cuda(start):  # Ray counts a GPU for each role that asks for one; on a CPU they exist on paper only
         roles = 1 + (start.config.train.kl_coefficient > 0) + start.config.cluster.rollout_engines
         env["RAY_OVERRIDE_RESOURCES"] = json.dumps({"GPU": roles, "CPU": roles})

@@ -122,9 +122,14 @@ class Memory(Section):
     deepspeed_sleep: bool = True
     """Move the policy's training state to the CPU while games are played."""
     adam_offload: bool = False
-    """Keep Adam's moments and do its arithmetic on the CPU: much less GPU memory, much slower steps."""
+    """Keep Adam's moments and do its arithmetic on the CPU: much less GPU memory, slower steps."""
+    cpu_threads: int = Field(default=0, ge=0)
+    """Threads of each process for arithmetic on the CPU, which is where adam_offload does its own. 0 takes all cores but
+    two with adam_offload, and else leaves it to Ray, which gives one."""
+    reference_offload: bool = False
+    """Keep the reference model on the CPU and fetch it layer by layer. Only ZeRO stage 3 can do that."""
     zero_stage: Literal[0, 1, 2, 3] = 2
-    """DeepSpeed's ZeRO stage."""
+    """DeepSpeed's ZeRO stage. Stage 3 saves memory on one GPU too: its optimizer takes the parameters part by part."""
     gradient_checkpointing: bool = True
     """Compute activations twice instead of keeping them."""
     attention: Literal["flash_attention_2", "sdpa", "eager"] = "sdpa"
@@ -256,7 +261,12 @@ def _device_fits(config: RunConfig):
         )
 
 
-_CHECKS = (_sizes_divide, _estimator_fits, _mode_fits, _data_given, _device_fits)
+def _offload_works(config: RunConfig):
+    if config.memory.reference_offload and config.memory.zero_stage != 3:
+        yield "memory.reference_offload moves nothing unless memory.zero_stage is 3"
+
+
+_CHECKS = (_sizes_divide, _estimator_fits, _mode_fits, _data_given, _device_fits, _offload_works)
 
 
 class SettingError(ValueError):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from launcher import cuda
 from launcher.install_steps import Say, Step, StepError, run_all
 
 Device = Literal["cpu", "cuda"]
@@ -95,8 +96,13 @@ def quick_check(device: Device) -> list[str]:
 
 
 def check(device: Device) -> list[str]:
-    """quick_check, then the imports of a job, in the job's environment. Takes about ten seconds."""
-    return quick_check(device) or import_problems(find(device))
+    """quick_check and the machine, then the imports of a job, in the job's environment. Takes about ten seconds."""
+    return [*quick_check(device), *machine_problems(device)] or import_problems(find(device))
+
+
+def machine_problems(device: Device) -> list[str]:
+    """What this machine lacks for the device."""
+    return list(cuda.problems(cuda.driver(), cuda.compiler())) if device == "cuda" else []
 
 
 def version_problems(engine: Engine) -> list[str]:
@@ -192,17 +198,19 @@ def pins(requirements: Path) -> dict[str, str]:
     return {name.lower().replace("_", "-"): version for name, version in lines}
 
 
-def install(device: Device, say: Say, root: Path = ROOT) -> Engine:
+def install(device: Device, say: Say, root: Path = ROOT, wheels: Path | None = None) -> Engine:
     """Builds .engine/<device> and checks its imports. Completed steps of an earlier install are skipped.
 
-    Errors: EngineError. Everything that pip printed is in .engine/<device>/install.log.
+    wheels: a folder that holds all packages, in place of the index. Errors: EngineError. Everything that pip printed is in
+    .engine/<device>/install.log.
     """
     folder = root / ".engine" / device
+    require_machine(device)
     require_disk_space(device, root, shutil.disk_usage(root).free)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "install.lock").open("w") as held:
         take_lock(held, folder)
-        todo = steps(folder, lock(device, root), base_python(), os.environ.get("TORCH_INDEX_URL"))
+        todo = steps(folder, lock(device, root), base_python(), os.environ.get("TORCH_INDEX_URL"), wheels)
         try:
             run_all(todo, folder, say)
         except StepError as error:
@@ -212,6 +220,11 @@ def install(device: Device, say: Say, root: Path = ROOT) -> Engine:
         if problems := version_problems(engine) or import_problems(engine):
             raise EngineError("\n".join(problems))
     return engine
+
+
+def require_machine(device: Device) -> None:
+    if problems := machine_problems(device):
+        raise EngineError("\n  ".join([f"the {device} engine would not run here:", *problems]))
 
 
 def require_disk_space(device: Device, root: Path, free: int) -> None:
@@ -240,11 +253,24 @@ def base_python() -> str:
     return found
 
 
-def steps(folder: Path, requirements: Path, base: str, torch_index: str | None) -> tuple[Step, ...]:
+def steps(
+    folder: Path, requirements: Path, base: str, torch_index: str | None, wheels: Path | None = None
+) -> tuple[Step, ...]:
     plain = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
-    pip = (str(folder / "bin" / "python"), "-m", "pip", "install", *plain, "--no-compile")  # the check compiles enough
+    source = ("--no-index", "--find-links", str(wheels)) if wheels else ()
+    pip = (
+        str(folder / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        *plain,
+        *source,
+        "--no-compile",
+    )  # the check compiles enough
     pinned = ("-c", str(requirements))
-    index = ("--index-url", torch_index) if torch_index else pinned  # that index need not have the pins of all the rest
+    index = (
+        ("--index-url", torch_index) if torch_index and not wheels else pinned
+    )  # that index need not have the pins of all the rest
     return (
         Step("environment", (base, "-m", "venv", str(folder))),
         Step("pip and setuptools", (*pip, *pinned, "pip", "setuptools")),

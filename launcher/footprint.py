@@ -1,5 +1,6 @@
 """What a run's processes hold in memory, by their role in the job."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ ROLES = {
     "ray::ReferenceModelActor": "reference",
     "ray::RolloutRayActor": "rollout",
     "VLLM::": "rollout",
+    "ray::RayWorkerWrapper": "rollout",
     "ray::": "ray",
     "raylet": "ray",
     "gcs_server": "ray",
@@ -37,22 +39,63 @@ def on_cpu(processes: list[psutil.Process]) -> list[Held]:
     return held
 
 
-def on_gpu(processes: list[psutil.Process]) -> list[Held]:
-    """Device memory per process, over all GPUs, as NVML tells it."""
-    import pynvml
+def on_gpu(processes: list[psutil.Process], nvml=None) -> list[Held]:
+    """Device memory per process, over all GPUs, as NVML tells it. nvml: the module pynvml, or what answers like it.
 
-    pynvml.nvmlInit()
-    used: dict[int, float] = {}
-    for index in range(pynvml.nvmlDeviceGetCount()):
-        device = pynvml.nvmlDeviceGetHandleByIndex(index)
-        for user in pynvml.nvmlDeviceGetComputeRunningProcesses(device):
-            used[user.pid] = used.get(user.pid, 0.0) + (user.usedGpuMemory or 0) / MB
+    A process whose memory NVML does not tell is left out, as is one that ended meanwhile.
+    """
+    used = gpu_mb(nvml or _pynvml())
     held = []
     for process in processes:
         with suppress(psutil.Error):
             if process.pid in used:
                 held.append(Held(process.pid, title(process), role(title(process)), used[process.pid]))
-    return held
+    return with_judge(held, {process.pid: process for process in processes})
+
+
+def gpu_mb(nvml) -> dict[int, float]:
+    """Pid -> device memory, over all GPUs."""
+    used: dict[int, float] = {}
+    nvml.nvmlInit()
+    try:
+        for index in range(nvml.nvmlDeviceGetCount()):
+            device = nvml.nvmlDeviceGetHandleByIndex(index)
+            for user in nvml.nvmlDeviceGetComputeRunningProcesses(device):
+                if user.usedGpuMemory is not None:
+                    used[user.pid] = used.get(user.pid, 0.0) + user.usedGpuMemory / MB
+    finally:
+        nvml.nvmlShutdown()
+    return used
+
+
+def with_judge(held: list[Held], processes: Mapping[int, psutil.Process]) -> list[Held]:
+    """vLLM runs in a process of its own below the rollout actor: what the actor itself holds is then the judge's."""
+    parents = set()
+    for one in held:
+        with suppress(psutil.Error):
+            if one.name.startswith("VLLM::"):
+                parents.add(processes[one.pid].ppid())
+    return [one._replace(role="judge") if one.pid in parents and one.role == "rollout" else one for one in held]
+
+
+def named(left: list[psutil.Process], nvml=None) -> list[str]:
+    """Processes that could not be ended, with the device memory that they keep, where a GPU's driver tells it."""
+    try:
+        used = gpu_mb(nvml or _pynvml()) if left else {}
+    except _pynvml().NVMLError:
+        used = {}
+    texts = []
+    for process in left:
+        with suppress(psutil.Error):
+            kept = f", keeps {used[process.pid] / 1024:.1f} GiB of GPU memory" if process.pid in used else ""
+            texts.append(f"{process.pid} {title(process)}{kept}")
+    return texts
+
+
+def _pynvml():
+    import pynvml
+
+    return pynvml
 
 
 def role(name: str) -> str:

@@ -3,6 +3,7 @@
 Every check takes well under a second, but for the hub's answer: see `launcher.hub`.
 """
 
+import json
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from typing import Literal, NamedTuple
 import psutil
 from pydantic import ValidationError
 
-from launcher import engine, hub, prepare, process, rundir, state
+from launcher import engine, hub, memory, memory_advice, model_shape, prepare, process, rundir, state
 from launcher.config import DEMO_MODEL, RunConfig
 from launcher.runs import DEMO_MODEL_FOLDER, Runs
 from launcher.settings import FIELDS
@@ -122,6 +123,16 @@ def gpus() -> list[Gpu]:
         pynvml.nvmlShutdown()
 
 
+def gpu_total() -> int | None:
+    """Bytes of this machine's first GPU; None if no driver answers."""
+    import pynvml
+
+    try:
+        return gpus()[0].total
+    except (pynvml.NVMLError, IndexError):
+        return None
+
+
 def _device(config: RunConfig, runs: Runs) -> Iterator[Problem]:
     if config.device == "cpu":
         return
@@ -148,11 +159,32 @@ def gpu_problems(config: RunConfig, found: list[Gpu]) -> Iterator[Problem]:
         if share > gpu.free:
             free = f"{gpu.name} has {gpu.free / GB:.1f} of {gpu.total / GB:.1f} GB free"
             yield Problem("memory.vllm_share", f"{free}, and vLLM takes {share / GB:.1f}: lower it, or free the GPU")
-    parameters = local_parameters(config.policy)
-    offload = config.memory.adam_offload or config.training_gpus > 1
-    if parameters and found and not offload and parameters * STATE_BYTES > found[0].total:
-        held = f"training holds {parameters * STATE_BYTES / GB:.1f} GB for {parameters / 1e9:.2f} billion parameters"
-        yield Problem("memory.adam_offload", f"{held}, {found[0].name} has {found[0].total / GB:.1f} GB: switch it on")
+    if found:
+        yield from plan_problems(config, found[0])
+
+
+ROUGH = 0.1
+"""How far an estimate may be off: a run that lies no further above the GPU's memory is warned of, not refused."""
+
+
+def plan_problems(config: RunConfig, gpu: Gpu) -> Iterator[Problem]:
+    """What the memory plan says, if the policy's shape is known."""
+    try:
+        work = memory.Workload(config, model_shape.of_model(config.policy), gpu.total)
+    except model_shape.UnknownShape:
+        return
+    plan = memory.plan(work)
+    if plan.fits:
+        return
+    advice = memory_advice.advise(work)
+    steps = ", ".join(f"{step.setting} {json.dumps(step.value)}" for step in advice.steps)
+    remedy = f"set {steps}" if advice.fits else "take a smaller policy, shorter sequences, or more GPUs"
+    phase = max(memory.Phase, key=plan.total)
+    held = f"the run will hold about {plan.peak / GB:.1f} GB in {phase}, {gpu.name} has {gpu.total / GB:.1f} GB"
+    if plan.peak <= plan.limit:
+        held = f"vLLM needs a share of {plan.share_needed:g} for its weights and one sequence of the greatest length"
+    level = "warning" if plan.limit < plan.peak <= plan.limit * (1 + ROUGH) else "error"
+    yield Problem(advice.steps[0].setting if advice.fits else "policy", f"{held}: {remedy}", level)
 
 
 def _memory(config: RunConfig, runs: Runs) -> Iterator[Problem]:

@@ -123,7 +123,7 @@ class Runs:
 
 
 def settled(config: RunConfig) -> RunConfig:
-    """The config as it will be written down: paths in full, `demo` as the built model's folder.
+    """The config as it will be written down: paths in full, `demo` as the built model's folder, this machine's threads.
 
     Errors: Refused for a demo model that is missing or not fit to be trained.
     """
@@ -136,6 +136,9 @@ def settled(config: RunConfig) -> RunConfig:
         raise Refused(problem)
     if is_demo or folder.is_dir():
         changes["policy"] = str(folder.resolve())
+    if config.memory.adam_offload and not config.memory.cpu_threads:
+        threads = max(1, len(os.sched_getaffinity(0)) - 2)
+        changes["memory"] = config.memory.model_copy(update={"cpu_threads": threads})
     return config.model_copy(update=changes)
 
 

@@ -213,7 +213,7 @@ class Supervision:
         self._change(
             state=how, phase=how, ended=time.time(), exit_code=code, reason=reason,
             step=self.store.progress(self.rundir.id).step, traceback=failure.traceback if failure else None,
-            left_over=tuple(f"{one.pid} {footprint.title(one)}" for one in left),
+            left_over=tuple(footprint.named(left)),
         )  # fmt: skip
         ingest(self.store, self.rundir.path, finish=True)
         self.rundir.stop.unlink(missing_ok=True)

@@ -131,3 +131,26 @@ def test_config_json_is_the_resolved_config(fake):
     assert {key: value for key, value in written.items() if key not in ("id", "created")} == expected.model_dump(
         mode="json"
     )
+
+
+def test_a_memory_plan_needs_no_gpu_no_notes_and_no_engine():
+    code, out, errors = call("memory", "--preset", "single-gpu-80gb", "--gpu-gb", "80", "--json")
+    assert code == 0, errors
+    planned = json.loads(out)
+    assert planned["fits"] and planned["advice"] == {"fits": True, "steps": []}
+    held = planned["phases"]["training"]
+    assert held["total"] == held["policy"] + held["reference"] + held["rollout"] <= planned["peak"] < planned["limit"]
+    text = call("memory", "--preset", "single-gpu-80gb", "--gpu-gb", "45", "--judge", "google/medgemma-4b-it")[1]
+    assert "does not fit" in text and "memory.adam_offload=true" in text
+
+
+def test_a_plan_that_cannot_be_made_says_why():
+    for words, why in (
+        (("--preset", "cpu-demo"), "this run is on a CPU: add --set device=cuda"),
+        (
+            ("--preset", "single-gpu-80gb", "--gpu-gb", "80", "--set", "policy=a/b"),
+            "the shape of a/b is not known here",
+        ),
+    ):
+        code, _, errors = call("memory", *words)
+        assert code == 2 and why in errors

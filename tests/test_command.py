@@ -52,6 +52,12 @@ def test_memory_settings_reach_a_gpu_job():
     assert built["--vllm.sync_backend"] == "nccl"
 
 
+def test_the_optimizer_s_threads_reach_a_gpu_job_alone():
+    threads = {"memory.adam_offload": True, "memory.cpu_threads": 14}
+    assert job({"device": "cuda"} | threads).env["OMP_NUM_THREADS"] == "14"
+    assert "OMP_NUM_THREADS" not in job({"device": "cuda"}).env | job(threads).env
+
+
 def test_without_evaluation_or_checkpoints_their_flags_are_off():
     built = flags(job({"eval.steps": 0, "checkpoint.steps": 0}))
     assert built["--ckpt.save_steps"] == "-1"

@@ -28,6 +28,8 @@ EVERYTHING = {
     "train.kl_coefficient": 0.01,
     "train.normalize_reward": True,
     "memory.adam_offload": True,
+    "memory.zero_stage": 3,
+    "memory.reference_offload": True,
     "memory.vllm_eager": True,
     "memory.vllm_prefix_caching": True,
     "memory.gradient_checkpointing": True,

@@ -103,11 +103,35 @@ def test_gpus_that_are_too_few_or_too_full(tmp_path):
     ]
     full = Gpu("NVIDIA H100", int(85 * GB), int(20 * GB))
     assert "20.0 of 85.0 GB free" in at(list(preflight.gpu_problems(one, [full])), "memory.vllm_share")[0]
-    small = Gpu("small", 100_000, 100_000)
-    local = resolve("cpu-demo", {"device": "cuda", "policy": model(tmp_path / "model", parameters=10_000)})
-    assert "switch it on" in at(list(preflight.gpu_problems(local, [small])), "memory.adam_offload")[0]
-    offloaded = local.model_copy(update={"memory": local.memory.model_copy(update={"adam_offload": True})})
-    assert list(preflight.gpu_problems(offloaded, [small])) == []
+
+
+GUIDE = {"data.path": "notes.csv", "memory.zero_stage": 2}
+
+
+@pytest.mark.parametrize(
+    ("settings", "gb", "field", "level", "remedy"),
+    [
+        ({}, 84, "memory.zero_stage", "warning", "set memory.zero_stage 3"),
+        ({}, 48, "memory.adam_offload", "error", "set memory.adam_offload true"),
+        ({}, 8, "policy", "error", "take a smaller policy, shorter sequences, or more GPUs"),
+        (
+            {"memory.vllm_share": 0.01, "memory.zero_stage": 3},
+            85,
+            "memory.vllm_share",
+            "error",
+            "set memory.vllm_share 0.15",
+        ),
+    ],
+)
+def test_a_run_that_the_plan_finds_too_large_is_told_what_would_make_it_fit(settings, gb, field, level, remedy):
+    gpu = Gpu("card", int(gb * GB), int(gb * GB))
+    (problem,) = preflight.plan_problems(resolve("guide-single-gpu", GUIDE | settings), gpu)
+    assert (problem.field, problem.level, problem.text.partition(": ")[2]) == (field, level, remedy)
+
+
+def test_of_a_model_whose_shape_is_not_known_nothing_is_said(tmp_path):
+    unreadable = resolve("cpu-demo", {"device": "cuda", "policy": model(tmp_path / "model", parameters=10_000)})
+    assert list(preflight.plan_problems(unreadable, Gpu("small", 100_000, 100_000))) == []
 
 
 def test_little_memory_is_a_warning():

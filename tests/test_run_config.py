@@ -4,14 +4,14 @@ import re
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from launcher import config
+from launcher import config, runs, settings
 from launcher.config import RunConfig, SettingError, resolve
 from medical_team.types import ErrorType
 
 
 @pytest.mark.parametrize("preset", config.presets())
 def test_every_preset_resolves(preset):
-    extra = {"data.path": "notes.csv"} if preset == "cpu-medec" else {}
+    extra = {"data.path": "notes.csv"} if settings.of_preset(preset)["data.source"] == "medec" else {}
     resolved = resolve(preset, extra)
     assert resolved.preset == preset
     assert RunConfig.model_validate_json(resolved.model_dump_json()) == resolved
@@ -90,3 +90,16 @@ def test_what_the_interface_promises_is_there():
     names = {name for name, _ in fields(RunConfig)}
     assert {"seed", "data.path", "train.steps", "eval.steps", "checkpoint.steps"} <= names
     assert "CUSTOM_CONFIGS" in json.dumps(RunConfig.model_json_schema())
+
+
+def test_an_optimizer_on_the_cpu_gets_this_machine_s_threads_unless_told_how_many():
+    offloaded = {"data.path": "notes.csv"}
+    assert runs.settled(resolve("single-gpu-48gb", offloaded)).memory.cpu_threads >= 1
+    told = resolve("single-gpu-48gb", offloaded | {"memory.cpu_threads": 3})
+    assert runs.settled(told).memory.cpu_threads == 3
+    assert runs.settled(resolve("single-gpu-80gb", offloaded)).memory.cpu_threads == 0
+
+
+def test_a_reference_model_on_the_cpu_needs_zero_stage_3():
+    with pytest.raises(ValidationError, match="memory.reference_offload moves nothing unless memory.zero_stage is 3"):
+        resolve("cpu-demo", {"memory.reference_offload": True})

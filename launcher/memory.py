@@ -1,0 +1,100 @@
+"""What a run will hold on each GPU: pure arithmetic over its settings and the shapes of its models.
+
+A GPU's memory is shared by up to four parts, of which some sleep while others work: the bars of a phase are what is held
+at once at the worst moment of that phase. `launcher.memory_advice` says what would make a run fit.
+"""
+
+from dataclasses import dataclass
+
+from launcher.config import RunConfig
+from launcher.memory_parts import (
+    ASLEEP_HOST,
+    BF16,
+    GIB,
+    OFFLOADED_HOST,
+    VLLM_WORK,
+    Held,
+    Judge,
+    Part,
+    Phase,
+    Workload,
+    held,
+)
+
+__all__ = ["GIB", "Held", "Judge", "Part", "Phase", "Plan", "Workload", "plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    limit: int
+    """Memory of one GPU."""
+    held: tuple[Held, ...]
+    colocated: bool
+    smallest_share: float
+    """Of vLLM, that holds all games of a step at once."""
+    share_needed: float
+    """Below this one vLLM does not start: it must hold one sequence of the greatest length."""
+    share: float
+    host: int
+    """Of the machine's own memory, for the optimizer's state."""
+    copies: tuple[int, ...] = (1, 1, 1, 1)
+    """GPUs that hold each Part, in their order."""
+
+    def of(self, phase: Phase, part: Part) -> int:
+        return sum(one.size for one in self.held if (one.phase, one.part) == (phase, part))
+
+    def total(self, phase: Phase) -> int:
+        """On the fullest GPU."""
+        sizes = [self.of(phase, part) for part in Part]
+        return sum(sizes) if self.colocated else max(sizes)
+
+    @property
+    def peak(self) -> int:
+        return max(self.total(phase) for phase in Phase)
+
+    def everywhere(self, phase: Phase, *parts: Part) -> int:
+        """What the parts hold on all GPUs together; without any, all of them."""
+        return sum(self.of(phase, part) * copies for part, copies in zip(Part, self.copies, strict=True)
+                   if part in (parts or Part))  # fmt: skip
+
+    @property
+    def fits(self) -> bool:
+        return self.peak <= self.limit and self.share >= self.share_needed
+
+
+def plan(work: Workload) -> Plan:
+    """The plan of a run on GPUs."""
+    config = work.config
+    return Plan(
+        limit=work.gpu,
+        held=tuple(held(work)),
+        colocated=config.memory.colocate_all,
+        smallest_share=_share(work, _sequences(config) * config.rollout.max_len),
+        share_needed=_share(work, config.rollout.max_len),
+        share=config.memory.vllm_share,
+        host=host_bytes(work),
+        copies=_copies(config),
+    )
+
+
+def _copies(config: RunConfig) -> tuple[int, ...]:
+    engines = config.cluster.rollout_engines
+    return config.training_gpus, config.training_gpus, engines * config.cluster.tensor_parallel, engines
+
+
+def host_bytes(work: Workload) -> int:
+    memory = work.config.memory
+    each = OFFLOADED_HOST if memory.adam_offload else ASLEEP_HOST if memory.deepspeed_sleep else 0
+    return each * work.policy.parameters
+
+
+def _sequences(config: RunConfig) -> int:
+    """That one vLLM engine may work on at once."""
+    return config.samples_per_step // config.cluster.rollout_engines
+
+
+def _share(work: Workload, cached_tokens: int) -> float:
+    """vLLM's share of the GPU that holds its weights and the keys and values of so many tokens."""
+    split = work.config.cluster.tensor_parallel
+    needed = (BF16 * work.policy.parameters + work.policy.cache_bytes * cached_tokens) // split + VLLM_WORK
+    return round(needed / work.gpu + 0.005, 2)
