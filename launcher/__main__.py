@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from launcher import command, config, engine, export, prepare, report, rundir, runs, supervise
+from launcher import command, config, engine, export, prepare, reading, report, rundir, runs, supervise
 from launcher.ingest import ingest
 from launcher.runs import Runs
 from launcher.state import End
@@ -27,6 +27,7 @@ WRONG = (
     config.SettingError,
     export.NotEmpty,
     prepare.NoCases,
+    reading.Unreadable,
     rundir.UnknownRun,
     runs.Refused,
     DataError,

@@ -1,15 +1,18 @@
 """What is kept about runs, and done with those that have ended: notes, tags, settings to start from, and deleting."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from launcher import export, rundir, state, store_games, supervise
-from launcher.rundir import RunDir, read_json, write_json
+from launcher import export, rundir, store_games, supervise
+from launcher.reading import Unreadable
+from launcher.rundir import RunDir, write_json
 from launcher.runs import Refused, Runs
 from launcher.state import State
 from launcher.store import Store
@@ -17,6 +20,7 @@ from launcher.store import Store
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
 
 
+_LOG = re.compile(r"train(?:-(\d+))?\.log")
 PATIENCE = 5.0
 """Seconds to wait for a supervisor that is winding up."""
 
@@ -57,11 +61,6 @@ def write_notes(run: RunDir, text: str, tags: Sequence[str]) -> Notes:
     return written
 
 
-def settings(run: RunDir) -> dict[str, Any]:
-    """The run's settings as a RunConfig takes them, for a new run that begins with the same."""
-    return {key: value for key, value in read_json(run.config).items() if key not in ("id", "created")}
-
-
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[Setting]:
     """The settings in which the runs differ, by their dotted keys, in the order of the first config."""
     given = [flat(config) for config in configs]
@@ -93,8 +92,10 @@ def delete(runs: Runs, store: Store, id: str) -> None:
 
 
 def _ended(runs: Runs, run: RunDir) -> None:
-    if _goes_on(runs.look(run)):
-        raise Refused(f"run {run.id} is running; stop it first")
+    """Of a run whose state cannot be read, the lock alone tells whether it goes on."""
+    with suppress(Unreadable):
+        if _goes_on(runs.look(run)):
+            raise Refused(f"run {run.id} is running; stop it first")
 
 
 def _goes_on(now: State | None) -> bool:
@@ -129,6 +130,5 @@ def size_mb(run: RunDir) -> float:
 
 def logs(run: RunDir) -> list[Path]:
     """The logs that there are: one a start, oldest first."""
-    now = state.read(run)
-    starts = [run.log(attempt) for attempt in range(1, (now.attempt if now else 1) + 1)]
-    return [path for path in starts if path.exists()]
+    starts = {int(found[1] or 1): path for path in run.path.iterdir() if (found := _LOG.fullmatch(path.name))}
+    return [starts[attempt] for attempt in sorted(starts)]

@@ -16,9 +16,10 @@ from typing import Literal, NamedTuple
 import psutil
 from pydantic import ValidationError
 
-from launcher import engine, hub, prepare, process, rundir, state
+from launcher import engine, hub, prepare, process, rundir, state, supervise
 from launcher.config import DEMO_MODEL, RunConfig
-from launcher.runs import DEMO_MODEL_FOLDER, Runs
+from launcher.reading import Unreadable
+from launcher.runs import DEMO_MODEL_FOLDER, Runs, config_of
 from launcher.settings import FIELDS
 from medical_team import data, demo_model, demo_world, medec
 
@@ -248,10 +249,27 @@ def _checkpoints(config: RunConfig, runs: Runs) -> Iterator[Problem]:
 
 def _other_run(config: RunConfig, runs: Runs) -> Iterator[Problem]:
     for run in rundir.every(runs.folder):
-        now = state.read(run)
-        busy = now and not now.ended_already and (process.alive(now.supervisor) or process.alive(now.trainer))
-        if busy and rundir.read_json(run.config)["device"] == config.device:
-            yield Problem("device", f"run {run.id} is using the {config.device}: stop it, or wait until it has ended")
+        try:
+            if _busy(state.read(run)) and config_of(run).device == config.device:
+                told = f"run {run.id} is using the {config.device}: stop it, or wait until it has ended"
+                yield Problem("device", told)
+        except Unreadable as error:
+            if _held(run):
+                text = f"run {run.id} is running, and whether it is using the {config.device} is not known: {error}"
+                yield Problem("device", text, "warning")
+
+
+def _busy(now: state.State | None) -> bool:
+    return now is not None and not now.ended_already and (process.alive(now.supervisor) or process.alive(now.trainer))
+
+
+def _held(run: rundir.RunDir) -> bool:
+    """Somebody supervises the run."""
+    try:
+        with supervise.sole(run):
+            return False
+    except supervise.Busy:
+        return True
 
 
 CHECKS: tuple[Callable[[RunConfig, Runs], Iterator[Problem]], ...] = (
