@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import psutil
 from pydantic import ValidationError
 
-from launcher import engine, hub, prepare, process, rundir, state, supervise
+from launcher import engine, hub, prepare, process, rundir, state, supervise, wandb
 from launcher.config import DEMO_MODEL, RunConfig
 from launcher.reading import Unreadable
 from launcher.runs import DEMO_MODEL_FOLDER, Runs, config_of
@@ -98,6 +98,13 @@ def _engine(config: RunConfig, runs: Runs) -> Iterator[Problem]:
     yield from (Problem("device", problem) for problem in problems)
     if config.memory.attention == "flash_attention_2" and found and "flash-attn" not in found.versions:
         yield Problem("memory.attention", f"flash-attn is missing from {found.python}: choose sdpa, or install it")
+
+
+def _wandb(config: RunConfig, runs: Runs) -> Iterator[Problem]:
+    if config.logging.wandb.enabled:
+        found = engine_report(config.device).engine
+        for text in wandb.problems(found.python if found else None, os.environ):
+            yield Problem("logging.wandb.enabled", text)
 
 
 class Gpu(NamedTuple):
@@ -273,5 +280,5 @@ def _held(run: rundir.RunDir) -> bool:
 
 
 CHECKS: tuple[Callable[[RunConfig, Runs], Iterator[Problem]], ...] = (
-    _engine, _device, _memory, _disk, _data, _policy, _checkpoints, _other_run,
+    _engine, _device, _memory, _disk, _data, _policy, _checkpoints, _wandb, _other_run,
 )  # fmt: skip

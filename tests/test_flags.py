@@ -33,6 +33,9 @@ EVERYTHING = {
     "memory.gradient_checkpointing": True,
     "checkpoint.huggingface": True,
     "logging.tensorboard": True,
+    "logging.wandb.enabled": True,
+    "logging.wandb.entity": "team",
+    "logging.wandb.group": "first tries",
 }
 
 
