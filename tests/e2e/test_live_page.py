@@ -117,7 +117,7 @@ def test_the_status_bar_and_the_cards_follow_the_run(growing):
         wait_for_curves(page)
         for control in (page.get_by_label("Axis"), page.get_by_label("Smoothing")):
             expect(control).to_be_visible()
-        page.get_by_label("Axis").select_option("time")
+        page.get_by_label("Axis").select_option("hours")
         page.wait_for_function("document.querySelector('.so-figure-rewards .so-plot').data.at(-1).x.at(-1) < 1")
         page.get_by_label("Smoothing").fill("0")
         page.wait_for_function("document.querySelector('.so-figure-rewards .so-plot').data.length === 2")
