@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from browser import PROJECT, dashboard, opened
+from browser import PROJECT, dashboard, opened, violations
 from playwright.sync_api import Page, expect
 
+from app.form import SECTIONS
+from app.pages.run import OPEN
 from launcher import rundir
 
 pytestmark = pytest.mark.e2e
@@ -249,3 +251,14 @@ def test_a_phone_and_the_keyboard_reach_everything(fake):
         expect(control(page, "train.epochs")).to_have_value("3")
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == "start"
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_is_accessible(fake, dark):
+    here = fake("done")
+    with dashboard(here.folder) as address, opened(address, dark=dark) as page:
+        ready(page)
+        put(page, train__micro_batch_size=24, train__epochs=2)
+        folded_settings(page, *(one.name for one in SECTIONS if one.name not in OPEN))
+        expect(page.locator("#set-train-micro-batch-size")).to_contain_text("must divide")
+        assert violations(page) == []
