@@ -14,6 +14,7 @@ from launcher import export, rundir, store_games, supervise
 from launcher.reading import Unreadable
 from launcher.rundir import RunDir, write_json
 from launcher.runs import Refused, Runs
+from launcher.settings import leaves
 from launcher.state import State
 from launcher.store import Store
 
@@ -63,7 +64,7 @@ def write_notes(run: RunDir, text: str, tags: Sequence[str]) -> Notes:
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[Setting]:
     """The settings in which the runs differ, by their dotted keys, in the order of the first config."""
-    given = [flat(config) for config in configs]
+    given = [dict(leaves(config)) for config in configs]
     keys = dict.fromkeys(key for one in given for key in one)
     found = (Setting(key, tuple(one.get(key) for one in given)) for key in keys)
     return [setting for setting in found if any(value != setting.values[0] for value in setting.values)]
@@ -100,14 +101,6 @@ def _ended(runs: Runs, run: RunDir) -> None:
 
 def _goes_on(now: State | None) -> bool:
     return now is not None and not now.ended_already
-
-
-def flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """The settings by their dotted keys."""
-    found = {}
-    for key, value in config.items():
-        found |= flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {before + key: value}
-    return found
 
 
 def archive(store: Store, run: RunDir) -> Path:

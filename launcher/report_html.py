@@ -12,6 +12,7 @@ from launcher import library, state, store_charts, store_page, svg
 from launcher.markup import Child, Markup, join, table, tag
 from launcher.reading import Unreadable, settings
 from launcher.rundir import RunDir, read_json
+from launcher.settings import leaves
 from launcher.store import Store
 from launcher.store_games import Outcome
 from launcher.store_page import GameFilter
@@ -154,7 +155,7 @@ def _game(record: GameRecord, outcome: Outcome) -> Markup:
 
 def _settings(run: RunDir) -> Markup:
     try:
-        flat = library.flat(settings(run))
+        flat = dict(leaves(settings(run)))
     except Unreadable as error:
         return tag("p", str(error))
     return table(("setting", "value"), [[key, json.dumps(value, ensure_ascii=False)] for key, value in flat.items()])
