@@ -40,9 +40,10 @@ def values(step: int, dice: random.Random) -> dict[str, float]:
     return found | {"timing/step_total": STEP_SECONDS + dice.uniform(-0.2, 0.2)}
 
 
-def log_lines(first: int, last: int) -> Iterator[str]:
-    dice = random.Random(first)
-    return (LINE.format(step=step, values=values(step, dice)) for step in range(first, last + 1))
+def values_of(steps: int) -> Iterator[tuple[int, dict[str, float]]]:
+    """Every step with its metrics, the same ones every time."""
+    dice = random.Random(1)
+    return ((step, values(step, dice)) for step in range(1, steps + 1))
 
 
 def memory_lines(count: int) -> Iterator[str]:
@@ -72,7 +73,7 @@ def write(run: RunDir, steps: int, games: int) -> None:
     run.games.mkdir(parents=True)
     config = resolve("cpu-demo", {"name": "big", "train.steps": steps})
     with run.log(1).open("w", encoding="utf-8", newline="\n") as log:
-        log.writelines(log_lines(1, steps))
+        log.writelines(LINE.format(step=step, values=found) for step, found in values_of(steps))
     with run.memory.open("w", encoding="utf-8", newline="\n") as log:
         log.writelines(memory_lines(steps))
     with (run.games / "1-7.jsonl").open("w", encoding="utf-8", newline="\n") as log:
