@@ -8,7 +8,9 @@ The others live in environments of their own, because their pins need not fit ou
 
 One that is missing is left out of the table. A navigation is a new browser context, so that nothing is cached; it ends when
 the reward curve is drawn. A new step is timed from its line in the log to the curve on the open page, with an ingest every
-0.2 s as a supervisor does it. Each cell is a measurement; "-" stands where a tool has no such thing.
+0.2 s as a supervisor does it. The others
+are asked for the one curve alone, and TensorBoard's time ends with its axes, just before a worker of its own draws the
+curve: both in their favour. Each cell is a measurement; "-" stands where a tool has no such thing.
 """
 
 import argparse

@@ -43,7 +43,10 @@ writer.close()
 """,
 }
 SERVE = {
-    "trackio": "import trackio; trackio.show('bench', open_browser=False, block_thread=True, host='127.0.0.1', server_port={port})",
+    "trackio": (
+        "import trackio; "
+        "trackio.show('bench', open_browser=False, block_thread=True, host='127.0.0.1', server_port={port})"
+    ),
     "tensorboard": (
         "import sys; from tensorboard import main; "
         "sys.argv = ['tensorboard', '--logdir', {folder!r}, '--port', '{port}', '--host', '127.0.0.1']; main.run_main()"
