@@ -30,11 +30,10 @@ class Section(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """What a field shows besides its value."""
+    """What is said at a field besides its help; static/marks.js shows it there."""
 
-    info: str
-    """Gradio's few inline marks: bold, emphasis, code."""
-    classes: tuple[str, ...] = ()
+    level: Literal["error", "warning", "changed"]
+    text: str
 
 
 def sections() -> Iterator[Section]:
@@ -75,13 +74,14 @@ def label(key: str) -> str:
     return key.removeprefix("custom_configs.")
 
 
-def component(key: str, value: Any, base: Any) -> Component:
-    """The control of one setting, showing `value`; `base` is the preset's."""
+def component(key: str, value: Any) -> Component:
+    """The control of one setting, showing `value`. Only a new value is ever sent to it: whatever else is sent would draw
+    it anew, and take away the letters that are being typed."""
     field = settings.FIELDS[key]
-    kind, mark = plain_type(field), mark_of(key, value, base, ())
+    kind = plain_type(field)
     common = {
-        "value": held(key, value), "label": label(key), "info": mark.info, "interactive": True, "min_width": 200,
-        "elem_id": "set-" + key.replace(".", "-").replace("_", "-"), "elem_classes": list(mark.classes),
+        "value": held(key, value), "label": label(key), "info": field.description + bounds(key), "interactive": True,
+        "min_width": 200, "elem_id": "set-" + key.replace(".", "-").replace("_", "-"),
     }  # fmt: skip
     if one_of := choices(kind):
         short = sum(len(str(choice)) for choice in one_of) <= RADIO_CHARACTERS
@@ -152,23 +152,18 @@ def _empty_as_text(value: Any) -> Any:
     return "" if value is None else value
 
 
-def marks(preset: str, values: Mapping[str, Any], problems: Collection[Problem]) -> dict[str, Mark]:
+def marks(preset: str, values: Mapping[str, Any], problems: Collection[Problem]) -> dict[str, list[Mark]]:
+    """By setting: its problems, and the preset's value where it differs. Nothing for a setting that has neither."""
     base = settings.of_preset(preset)
-    return {
-        key: mark_of(key, values[key], base[key], [problem for problem in problems if problem.field == key])
-        for key in KEYS
-    }
-
-
-def mark_of(key: str, value: Any, base: Any, problems: Collection[Problem]) -> Mark:
-    """Its problems, the preset's value where it differs, and the help."""
-    said = [f"**{problem.level.capitalize()}:** {as_info(problem.text)}" for problem in problems]
-    if value != base and key != "name":
-        said.append(f"*Changed from {as_info(spoken(base))}*")
-    levels = {problem.level for problem in problems}
-    classes = [f"set-{level}" for level in ("error", "warning") if level in levels]
-    changed = ["set-changed"] if value != base and key != "name" else []
-    return Mark("\n".join([*said, settings.FIELDS[key].description + bounds(key)]), (*classes, *changed))
+    found: dict[str, list[Mark]] = {}
+    for problem in problems:
+        if problem.field in KEYS:
+            text = f"{problem.level.capitalize()}: {visible(problem.text)}"
+            found.setdefault(problem.field, []).append(Mark(problem.level, text))
+    for key in KEYS:
+        if values[key] != base[key] and key != "name":
+            found.setdefault(key, []).append(Mark("changed", f"Changed from {visible(spoken(base[key]))}"))
+    return found
 
 
 def spoken(value: Any) -> str:
@@ -195,15 +190,3 @@ def heading(section: Section, preset: str, values: Mapping[str, Any], problems: 
     wrong = len({problem.field for problem in problems if problem.field in section.keys and problem.level == "error"})
     said = [f"{changed} changed"] * bool(changed) + [f"{wrong} to put right"] * bool(wrong)
     return f"{section.name}: {', '.join(said)}" if said else section.name
-
-
-_INLINE = {"`": "'", "*": "\u2217", "__": "_\u2060_", "](": "]\u2060("}
-"""What Gradio makes code, emphasis or links of under a label -> what looks the same and is left alone."""
-
-
-def as_info(text: str) -> str:
-    """Text that nobody trusts, for a field's `info`: shown as it is, line by line. Gradio escapes HTML there."""
-    said = visible(text)
-    for mark, plain in _INLINE.items():
-        said = said.replace(mark, plain)
-    return said

@@ -3,20 +3,19 @@
 import csv
 import io
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from itertools import accumulate, islice
-from operator import attrgetter
 from typing import Any
 
 from app import charts
-from app.charts import Table, Value
+from app.charts import Rows, Table, Value
 from launcher import store_charts
 from launcher.store import MEMORY_ROLES, Store
-from launcher.store_charts import GamePoint, RolePoint
 from medical_team.types import Category, Role
 
-Curves = dict[str, list[tuple[float, Value]]]
+Curves = dict[str, Rows]
 
 OVERLAP = 2
 """Steps that are sent again: the last games of a step may reach the index after its line of the log."""
@@ -25,6 +24,16 @@ FIGURES_SINCE = 2 * charts.CARD_CURVE
 """Steps behind the cards."""
 
 STEP_SECONDS = "timing/step_total"
+
+
+class Axis(StrEnum):
+    """What curves over steps are drawn over."""
+
+    STEP = "step"
+    HOURS = "hours"
+    """Of training: the sum of the steps' own durations."""
+    CLOCK = "clock"
+    """The time of day at which a step's last game ended."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ def by_role(field: str) -> Callable[[Store, str, float], Curves]:
     """Reads this field of `RolePoint` for both roles."""
 
     def read(store: Store, run: str, since: float) -> Curves:
-        return {role.value: _column(store_charts.rewards(store, run, role, since=int(since)), field) for role in Role}
+        return {role.value: store_charts.role_rows(store, run, role, (field,), since=int(since)) for role in Role}
 
     return read
 
@@ -66,7 +75,7 @@ def by_category(role: Role) -> Callable[[Store, str, float], Curves]:
     def read(store: Store, run: str, since: float) -> Curves:
         return {
             category.value.replace("_", " "):
-                _column(store_charts.rewards(store, run, role, category, int(since)), "mean_reward")
+                store_charts.role_rows(store, run, role, ("mean_reward",), category, int(since))
             for category in played
         }  # fmt: skip
 
@@ -74,8 +83,12 @@ def by_category(role: Role) -> Callable[[Store, str, float], Curves]:
 
 
 def rates(store: Store, run: str, since: float) -> Curves:
-    games = store_charts.rates(store, run, since=int(since))
-    return {name: _column(games, field) for name, field in RATES.items()}
+    return columns(tuple(RATES), store_charts.game_rows(store, run, tuple(RATES.values()), since=int(since)))
+
+
+def columns(names: tuple[str, ...], rows: list[tuple]) -> Curves:
+    """Rows of x and a value for every name as curves."""
+    return {name: [(row[0], row[at]) for row in rows] for at, name in enumerate(names, start=1)}
 
 
 RATES = {
@@ -85,7 +98,7 @@ RATES = {
 
 def formats(store: Store, run: str, since: float) -> Curves:
     kept = by_role("format_ok")(store, run, since)
-    cut = list(store.series(run, "rollout/truncated_rate", int(since)))
+    cut = store.values(run, "rollout/truncated_rate", int(since))
     return {f"{role}, format kept": points for role, points in kept.items()} | {"reply cut off": cut}
 
 
@@ -99,26 +112,21 @@ def evaluations(store: Store, run: str, since: float) -> Curves:
 
 
 def memory(store: Store, run: str, since: float) -> Curves:
-    points = store.memory(run, since=since)
-    return {role: [(point.time, point.roles[role]) for point in points] for role in MEMORY_ROLES}
+    return columns(MEMORY_ROLES, store.memory_by_role(run, since))
 
 
 def timings(store: Store, run: str, since: float) -> Curves:
     names = [name for name in store.metric_names(run) if name.startswith("timing/") and name != STEP_SECONDS]
-    return {name.removeprefix("timing/").replace("_", " "): list(store.series(run, name, int(since))) for name in names}
+    return {name.removeprefix("timing/").replace("_", " "): store.values(run, name, int(since)) for name in names}
 
 
 def metrics(names: dict[str, str]) -> Callable[[Store, str, float], Curves]:
     """Reads these metrics of the trainer, under these names."""
 
     def read(store: Store, run: str, since: float) -> Curves:
-        return {shown: list(store.series(run, name, int(since))) for name, shown in names.items()}
+        return {shown: store.values(run, name, int(since)) for name, shown in names.items()}
 
     return read
-
-
-def _column(points: Iterable[RolePoint | GamePoint], field: str) -> list[tuple[float, Value]]:
-    return list(map(attrgetter("step", field), points))
 
 
 rewards = by_role("mean_reward")
@@ -162,12 +170,13 @@ def read(store: Store, run: str, plot: Plot, last: int, since: float = -1) -> Ta
 
 
 def refresh(
-    store: Store, clock: "Clock", run: str, since: dict[str, float], weight: float, timed: bool
+    store: Store, clock: "Clock", run: str, since: dict[str, float], weight: float, axis: Axis
 ) -> dict[str, Any]:
     """What is new: for every plot in `since` its rows after that x, and the cards.
 
-    {"last": step, "plots": {id: {"x", "raw", "smooth", "hours"?, "from"}}, "cards": {...}}. The page drops what it has from
-    "from" on, and what is later than "last": steps can be made again.
+    {"last": step, "plots": {id: {"x", "raw", "smooth", "at"?, "from"}}, "cards": {...}}. "at" says when each row's
+    step was, unless steps are the axis. The page drops what it has from "from" on, and what is later than "last": steps
+    can be made again.
     """
     last = store.progress(run).step
     found = {}
@@ -177,9 +186,15 @@ def refresh(
         smoothing = 0.0 if plot.stacked or plot.few else weight
         table = read(store, run, plot, last, max(-1, start - charts.warm_up(smoothing)))
         found[name] = charts.wire(table, start, smoothing, plot.cells, plot.stacked) | {"from": start}
-        if timed and not plot.over_time:
-            found[name]["hours"] = clock.hours(store, run, found[name]["x"])
+        if axis is not Axis.STEP and not plot.over_time:
+            steps = found[name]["x"]
+            found[name]["at"] = clock.hours(store, run, steps) if axis is Axis.HOURS else clock_time(store, run, steps)
     return {"last": last, "plots": found, "cards": cards(store, run, last)}
+
+
+def clock_time(store: Store, run: str, steps: list[float]) -> list[Value]:
+    """Unix seconds at which the last game of each step ended; None for a step without games."""
+    return list(map(store_charts.ends(store, run, steps).get, steps))
 
 
 def cards(store: Store, run: str, last: int) -> dict[str, dict | None]:
@@ -202,7 +217,8 @@ def text(store: Store, run: str, plot: Plot) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(["time" if plot.over_time else "step", *table.columns])
-    writer.writerows(zip(table.x, *table.columns.values(), strict=True))
+    xs = table.x.tolist() if plot.over_time else map(int, table.x)
+    writer.writerows(zip(xs, *map(charts.listed, table.columns.values()), strict=True))
     return out.getvalue()
 
 

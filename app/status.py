@@ -10,6 +10,7 @@ import gradio as gr
 
 from app.shared import Shared
 from launcher import rundir, watch
+from launcher.reading import Unreadable
 from launcher.rundir import UnknownRun
 from launcher.runs import Refused
 
@@ -95,6 +96,6 @@ def tried(verb) -> dict[str, Any]:
     """What became of a button: {"refused": why} or nothing to say."""
     try:
         verb()
-    except (Refused, UnknownRun) as refusal:
+    except (Refused, UnknownRun, Unreadable) as refusal:
         return {"refused": str(refusal)}
     return {}

@@ -1,12 +1,14 @@
 """The dashboard: the status bar, and one tab a page."""
 
 import time
+from contextlib import suppress
 
 import gradio as gr
 
 from app import status
 from app.pages import games, history, live, logs, run
 from app.shared import TABS, Shared
+from launcher.reading import Unreadable
 from launcher.rundir import UnknownRun, find
 from launcher.runs import Runs
 from launcher.state import RUNNING, End
@@ -41,7 +43,8 @@ def first_screen(runs: Runs, store: Store, seen: float, query: dict[str, str]) -
     """The run to show and the tab to open: what a link asks for, else a live run, or one that crashed since `seen`."""
     for row in store.runs():
         if row.state == RUNNING:
-            runs.look(find(runs.folder, row.id))  # it may have ended while nobody watched
+            with suppress(Unreadable):
+                runs.look(find(runs.folder, row.id))  # it may have ended while nobody watched
     rows = store.runs()
     running = [row.id for row in rows if row.state == RUNNING]
     crashed = [row.id for row in rows if row.state == End.CRASHED and (row.ended or 0) > seen]

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -44,13 +44,19 @@ def log_lines(steps: int) -> Iterator[str]:
 def game_lines(count: int, run: str) -> Iterator[str]:
     """Games of both kinds, about 6 kB each, in the proportions of a training run."""
     dice = random.Random(2)
+    text = writer(dice)
+    for index in range(count):
+        yield game_line(index, index // GAMES_PER_STEP + 1, run, dice, text)
+
+
+def writer(dice: random.Random) -> Callable[[int], str]:
+    """Writes texts of so many words, common ones and rare ones."""
     words = ["".join(dice.choices("abcdefghijklmnopqrstuvwxyz", k=dice.randint(3, 11))) for _ in range(VOCABULARY)]
     weights = [1 / rank for rank in range(1, VOCABULARY + 1)]
-    for index in range(count):
-        yield _game(index, run, dice, lambda length: " ".join(dice.choices(words, weights, k=length))) + "\n"
+    return lambda length: " ".join(dice.choices(words, weights, k=length))
 
 
-def _game(index: int, run: str, dice: random.Random, text) -> str:
+def game_line(index: int, step: int, run: str, dice: random.Random, text: Callable[[int], str]) -> str:
     category = ("vanilla_harmful", "vanilla_benign", "adversarial_harmful", "adversarial_benign")[index % 4]
     attacked, seed = index % 4 > 1, text(80)
     note = text(80) if attacked else seed
@@ -68,13 +74,14 @@ def _game(index: int, run: str, dice: random.Random, text) -> str:
         "source": dice.choice(("logit", "explain", "cache")) if attacked else "dataset", "rationale": text(30),
         "raw": None, "latency_ms": 3.0, "judge": "bench 1",
     }  # fmt: skip
-    return json.dumps({
+    values = {
         "schema_version": 1, "run": run, "attempt": 1, "game": f"1-7-{index}", "sample": f"s{index % 638}",
-        "case": f"c{index % 319}", "mode": "train", "step": index // GAMES_PER_STEP + 1, "category": category,
+        "case": f"c{index % 319}", "mode": "train", "step": step, "category": category,
         "error_type": "dosage", "opponent": "self", "seed_note": seed, "clean_note": seed, "note": note, "turns": turns,
         "verdict": verdict, "attack_verdict": None, "truth": None if tie else truth, "valid": not tie,
         "drop_reason": "tie: abstain" if tie else None, "started": 1.7e9 + index, "ended": 1.7e9 + index + 1,
-    })  # fmt: skip
+    }  # fmt: skip
+    return json.dumps(values) + "\n"
 
 
 def _turn(seat, role, seed, note, truth, answer, faithful, realistic, text, dice) -> dict:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from launcher import wandb
 from launcher.config import Mode, RunConfig
 from launcher.engine import UNSET, Engine, environment
 from launcher.rundir import PROJECT, RunDir
@@ -52,6 +53,10 @@ def _cuda(start: Start) -> bool:
 
 def _self_play(start: Start) -> bool:
     return start.config.mode is Mode.SELF_PLAY
+
+
+def _wandb(start: Start, value: str | None) -> str | None:
+    return value if start.config.logging.wandb.enabled else None
 
 
 def _local(start: Start, name: str) -> Path:
@@ -115,6 +120,11 @@ FLAGS: dict[str, Callable[[Start], Value]] = {
     "--ckpt.best_metric_key": lambda s: "none",  # a "best" checkpoint would become the one that a resume loads
     "--ckpt.load_enable": lambda s: s.attempt > 1,
     "--logger.tensorboard_dir": lambda s: s.rundir.tensorboard if s.config.logging.tensorboard else None,
+    "--logger.wandb.key": lambda s: wandb.NO_KEY if s.config.logging.wandb.enabled else None,
+    "--logger.wandb.project": lambda s: _wandb(s, s.config.logging.wandb.project),
+    "--logger.wandb.org": lambda s: _wandb(s, s.config.logging.wandb.entity),
+    "--logger.wandb.group": lambda s: _wandb(s, s.config.logging.wandb.group),
+    "--logger.wandb.run_name": lambda s: _wandb(s, s.rundir.id),
 }
 
 
@@ -128,7 +138,7 @@ def build(start: Start, engine: Engine) -> Command:
             argv += [flag, str(value)]
     env = (
         environment(engine.device, engine.versions)
-        | _ray(start)
+        | _places(start)
         | agent_settings(start).to_environment(start.config.custom_configs)
     )
     return Command(tuple(argv), env, UNSET[engine.device])
@@ -151,8 +161,10 @@ def agent_settings(start: Start) -> AgentSettings:
     )
 
 
-def _ray(start: Start) -> dict[str, str]:
+def _places(start: Start) -> dict[str, str]:
     env = {"RAY_TMPDIR": str(start.rundir.scratch), "TMPDIR": str(start.rundir.scratch)}
+    if start.config.logging.wandb.enabled:
+        env["WANDB_DIR"] = str(start.rundir.path)
     if Path(start.config.policy).is_dir():
         env["HF_HUB_OFFLINE"] = "1"
     if _cuda(start) and start.config.memory.cpu_threads:  # Ray would set one thread where nobody else has set any

@@ -149,11 +149,25 @@ class Cluster(Section):
     """GPUs per vLLM engine."""
 
 
+class Wandb(Section):
+    """Weights & Biases. The key is no setting: it comes from the environment variable WANDB_API_KEY alone."""
+
+    enabled: bool = False
+    """Send metrics, settings and a sampled text of each step to Weights & Biases."""
+    project: str = Field(default="second-opinion", min_length=1)
+    """Project that the run is put into."""
+    entity: str | None = Field(default=None, min_length=1)
+    """Team or user that the project belongs to; without one, the key's own."""
+    group: str | None = Field(default=None, min_length=1)
+    """Group of runs that belong together."""
+
+
 class Logging(Section):
     """Where OpenRLHF itself writes its curves besides this dashboard."""
 
     tensorboard: bool = False
     """Write TensorBoard files into the run's folder."""
+    wandb: Wandb = Wandb()
 
 
 class RunConfig(Section):

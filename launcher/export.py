@@ -1,52 +1,100 @@
-"""Writes a run out: tables as CSV, games as they were recorded."""
+"""Writes a run out: tables as CSV and as Parquet, games as they were recorded."""
 
 import csv
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple, get_args, get_type_hints
+
+from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
+from arro3.io import write_parquet
 
 from launcher import store_charts
 from launcher.rundir import RunDir
-from launcher.store import Store
+from launcher.store import Point, Store
+from launcher.store_charts import GamePoint, RolePoint
 from medical_team.types import Category, Role
+
+TYPES = {str: DataType.string(), int: DataType.int64(), float: DataType.float64()}
+BATCH = 100_000
+"""Rows held at once while a table is written."""
 
 
 class NotEmpty(ValueError):
     """The target holds something already; nothing was written."""
 
 
+class Table(NamedTuple):
+    name: str
+    columns: dict[str, type]
+    rows: Callable[[], Iterable[Sequence]]
+    """Read anew for every file that is written."""
+
+
+def tables(store: Store, run: str) -> tuple[Table, ...]:
+    """What is charted of a run, as rows. The category "" stands for all."""
+
+    def metrics() -> Iterator[tuple]:
+        return ((name, *point) for name in store.metric_names(run) for point in store.series(run, name))
+
+    def rewards() -> Iterator[tuple]:
+        return (
+            (category, role.value, *point)
+            for category in ("", *(category.value for category in Category))
+            for role in Role
+            for point in store_charts.rewards(store, run, role, category)
+        )
+
+    return (
+        Table("metrics", {"name": str} | columns(Point), metrics),
+        Table("rewards", {"category": str, "role": str} | columns(RolePoint), rewards),
+        Table("rates", columns(GamePoint), lambda: store_charts.rates(store, run)),
+    )
+
+
+def columns(row: type) -> dict[str, type]:
+    """Names and types of a NamedTuple's values; None may stand for any of them."""
+    return {name: next(iter(get_args(kind)), kind) for name, kind in get_type_hints(row).items()}
+
+
 def write(store: Store, run: RunDir, out: Path) -> list[Path]:
-    """Writes metrics.csv, rewards.csv, rates.csv, games.jsonl, config.json and the data's card.json into `out`.
+    """Writes metrics, rewards and rates as .csv and .parquet, games.jsonl, config.json and the data's card.json into `out`.
 
     The card names source, licence and citation of the notes that stand in the games. Errors: NotEmpty.
     """
     if out.exists() and any(out.iterdir()):
         raise NotEmpty(f"{out} is not empty; choose another folder")
     out.mkdir(parents=True, exist_ok=True)
-    names = store.metric_names(run.id)
-    metrics = ((name, step, value) for name in names for step, value in store.series(run.id, name))
-    rewards = (
-        (category, role.value, *point)
-        for category in ("", *(category.value for category in Category))
-        for role in Role
-        for point in store_charts.rewards(store, run.id, role, category)
-    )
+    found = tables(store, run.id)
     return [
-        _csv(out / "metrics.csv", ("name", "step", "value"), metrics),
-        _csv(out / "rewards.csv", ("category", "role", *store_charts.RolePoint._fields), rewards),
-        _csv(out / "rates.csv", store_charts.GamePoint._fields, store_charts.rates(store, run.id)),
+        *(_csv(out / f"{table.name}.csv", table) for table in found),
+        *(_parquet(out / f"{table.name}.parquet", table) for table in found),
         _games(run, out / "games.jsonl"),
         Path(shutil.copy(run.config, out)),
         Path(shutil.copy(run.data / "card.json", out)),
     ]
 
 
-def _csv(path: Path, head: Sequence[str], rows: Iterable[Sequence]) -> Path:
+def _csv(path: Path, table: Table) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(head)
-        table.writerows(rows)
+        writer = csv.writer(file)
+        writer.writerow(table.columns)
+        writer.writerows(table.rows())
     return path
+
+
+def _parquet(path: Path, table: Table) -> Path:
+    schema = Schema([Field(name, TYPES[kind]) for name, kind in table.columns.items()])
+    write_parquet(RecordBatchReader.from_batches(schema, _batches(table, schema)), path, compression="zstd(3)")
+    return path
+
+
+def _batches(table: Table, schema: Schema) -> Iterator[RecordBatch]:
+    rows, kinds = iter(table.rows()), [TYPES[kind] for kind in table.columns.values()]
+    while part := list(islice(rows, BATCH)):
+        arrays = [Array(values, kind) for values, kind in zip(zip(*part, strict=True), kinds, strict=True)]
+        yield RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _games(run: RunDir, path: Path) -> Path:

@@ -30,6 +30,9 @@ VALUES: dict[str, tuple[str, ...]] = {
     "cluster.nodes": ("--actor_num_nodes", "--actor.num_nodes"),
     "cluster.gpus_per_node": ("--actor_num_gpus_per_node", "--actor.num_gpus_per_node"),
     "cluster.rollout_engines": ("--vllm_num_engines", "--vllm.num_engines"),
+    "logging.wandb.project": ("--wandb_project", "--logger.wandb.project"),
+    "logging.wandb.entity": ("--wandb_org", "--logger.wandb.org"),
+    "logging.wandb.group": ("--wandb_group", "--logger.wandb.group"),
     "cluster.tensor_parallel": ("--vllm_tensor_parallel_size", "--vllm.tensor_parallel_size"),
 }
 NEVER = frozenset({"eval.steps", "checkpoint.steps"})
@@ -68,7 +71,8 @@ _SYNC = "nothing to do: the device decides it, nccl on a GPU and gloo on a CPU"
 _NO_CRITIC = "nothing to do: no critic is trained; advantages come from rewards alone (train.estimator)"
 _NO_REWARD_MODEL = "nothing to do: no reward model is loaded; judge.kind says who judges"
 _HELD_OUT = "nothing to do: evaluation notes are held out of the data (data.eval_cases)"
-_WANDB = "a key is no setting: export WANDB_API_KEY where the dashboard is started"
+_WANDB = "a key is no setting: switch logging.wandb.enabled on, and export WANDB_API_KEY where the dashboard is started"
+_RUN_NAME = "nothing to do: a run goes by its id there"
 _LORA = "leave it: OpenRLHF's weight sync to vLLM is broken with LoRA"
 _PACKING = "leave it: packing needs flash-attn's padding, and is off"
 _RESUME = "nothing to do: History resumes a run from its newest checkpoint"
@@ -101,6 +105,8 @@ NO_SETTING: dict[str, str] = {
     "--eval.n_samples_per_prompt": "nothing to do: an evaluation takes one reply a note",
     "--use_wandb": _WANDB,
     "--logger.wandb.key": _WANDB,
+    "--wandb_run_name": _RUN_NAME,
+    "--logger.wandb.run_name": _RUN_NAME,
     "--load_in_4bit": "leave it: training in 4 bit goes with LoRA, which does not work",
     "--lora_rank": _LORA,
     "--lora_alpha": _LORA,

@@ -1,22 +1,27 @@
 """What is kept about runs, and done with those that have ended: notes, tags, settings to start from, and deleting."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from launcher import export, rundir, state, store_games, supervise
-from launcher.rundir import RunDir, read_json, write_json
+from launcher import export, rundir, store_games, supervise
+from launcher.reading import Unreadable
+from launcher.rundir import RunDir, write_json
 from launcher.runs import Refused, Runs
+from launcher.settings import leaves
 from launcher.state import State
 from launcher.store import Store
 
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
 
 
+_LOG = re.compile(r"train(?:-(\d+))?\.log")
 PATIENCE = 5.0
 """Seconds to wait for a supervisor that is winding up."""
 
@@ -57,14 +62,9 @@ def write_notes(run: RunDir, text: str, tags: Sequence[str]) -> Notes:
     return written
 
 
-def settings(run: RunDir) -> dict[str, Any]:
-    """The run's settings as a RunConfig takes them, for a new run that begins with the same."""
-    return {key: value for key, value in read_json(run.config).items() if key not in ("id", "created")}
-
-
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[Setting]:
     """The settings in which the runs differ, by their dotted keys, in the order of the first config."""
-    given = [flat(config) for config in configs]
+    given = [dict(leaves(config)) for config in configs]
     keys = dict.fromkeys(key for one in given for key in one)
     found = (Setting(key, tuple(one.get(key) for one in given)) for key in keys)
     return [setting for setting in found if any(value != setting.values[0] for value in setting.values)]
@@ -93,20 +93,14 @@ def delete(runs: Runs, store: Store, id: str) -> None:
 
 
 def _ended(runs: Runs, run: RunDir) -> None:
-    if _goes_on(runs.look(run)):
-        raise Refused(f"run {run.id} is running; stop it first")
+    """Of a run whose state cannot be read, the lock alone tells whether it goes on."""
+    with suppress(Unreadable):
+        if _goes_on(runs.look(run)):
+            raise Refused(f"run {run.id} is running; stop it first")
 
 
 def _goes_on(now: State | None) -> bool:
     return now is not None and not now.ended_already
-
-
-def flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """The settings by their dotted keys."""
-    found = {}
-    for key, value in config.items():
-        found |= flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {before + key: value}
-    return found
 
 
 def archive(store: Store, run: RunDir) -> Path:
@@ -129,6 +123,5 @@ def size_mb(run: RunDir) -> float:
 
 def logs(run: RunDir) -> list[Path]:
     """The logs that there are: one a start, oldest first."""
-    now = state.read(run)
-    starts = [run.log(attempt) for attempt in range(1, (now.attempt if now else 1) + 1)]
-    return [path for path in starts if path.exists()]
+    starts = {int(found[1] or 1): path for path in run.path.iterdir() if (found := _LOG.fullmatch(path.name))}
+    return [starts[attempt] for attempt in sorted(starts)]

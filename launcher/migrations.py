@@ -157,3 +157,26 @@ def reviews(db: Database) -> None:
             PRIMARY KEY (run, game, reviewer)
         ) WITHOUT ROWID"""
     )
+
+
+@migrations()
+def step_ends(db: Database) -> None:
+    """When the last training game of a step ended. The trainer's own log tells no date."""
+    db.conn.execute(
+        """CREATE TABLE step_ends (
+            run TEXT NOT NULL, step INTEGER NOT NULL, ended REAL NOT NULL,
+            PRIMARY KEY (run, step)
+        ) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        "INSERT INTO step_ends SELECT run, step, max(ended) FROM games WHERE mode = 'train' GROUP BY run, step"
+    )
+
+
+@migrations()
+def memory_by_role(db: Database) -> None:
+    """The memory chart is read from the index alone, past the lists of processes."""
+    db.conn.execute("DROP INDEX memory_time")
+    db.conn.execute(
+        "CREATE INDEX memory_time ON memory (run, time, offset, policy, reference, rollout, judge, ray, other)"
+    )

@@ -17,9 +17,10 @@ from typing import Literal, NamedTuple
 import psutil
 from pydantic import ValidationError
 
-from launcher import engine, hub, memory, memory_advice, model_shape, prepare, process, rundir, state
+from launcher import engine, hub, memory, memory_advice, model_shape, prepare, process, rundir, state, supervise, wandb
 from launcher.config import DEMO_MODEL, RunConfig
-from launcher.runs import DEMO_MODEL_FOLDER, Runs
+from launcher.reading import Unreadable
+from launcher.runs import DEMO_MODEL_FOLDER, Runs, config_of
 from launcher.settings import FIELDS
 from medical_team import data, demo_model, demo_world, medec
 
@@ -98,6 +99,13 @@ def _engine(config: RunConfig, runs: Runs) -> Iterator[Problem]:
     yield from (Problem("device", problem) for problem in problems)
     if config.memory.attention == "flash_attention_2" and found and "flash-attn" not in found.versions:
         yield Problem("memory.attention", f"flash-attn is missing from {found.python}: choose sdpa, or install it")
+
+
+def _wandb(config: RunConfig, runs: Runs) -> Iterator[Problem]:
+    if config.logging.wandb.enabled:
+        found = engine_report(config.device).engine
+        for text in wandb.problems(found.python if found else None, os.environ):
+            yield Problem("logging.wandb.enabled", text)
 
 
 class Gpu(NamedTuple):
@@ -280,12 +288,29 @@ def _checkpoints(config: RunConfig, runs: Runs) -> Iterator[Problem]:
 
 def _other_run(config: RunConfig, runs: Runs) -> Iterator[Problem]:
     for run in rundir.every(runs.folder):
-        now = state.read(run)
-        busy = now and not now.ended_already and (process.alive(now.supervisor) or process.alive(now.trainer))
-        if busy and rundir.read_json(run.config)["device"] == config.device:
-            yield Problem("device", f"run {run.id} is using the {config.device}: stop it, or wait until it has ended")
+        try:
+            if _busy(state.read(run)) and config_of(run).device == config.device:
+                told = f"run {run.id} is using the {config.device}: stop it, or wait until it has ended"
+                yield Problem("device", told)
+        except Unreadable as error:
+            if _held(run):
+                text = f"run {run.id} is running, and whether it is using the {config.device} is not known: {error}"
+                yield Problem("device", text, "warning")
+
+
+def _busy(now: state.State | None) -> bool:
+    return now is not None and not now.ended_already and (process.alive(now.supervisor) or process.alive(now.trainer))
+
+
+def _held(run: rundir.RunDir) -> bool:
+    """Somebody supervises the run."""
+    try:
+        with supervise.sole(run):
+            return False
+    except supervise.Busy:
+        return True
 
 
 CHECKS: tuple[Callable[[RunConfig, Runs], Iterator[Problem]], ...] = (
-    _engine, _device, _memory, _disk, _data, _policy, _checkpoints, _other_run,
+    _engine, _device, _memory, _disk, _data, _policy, _checkpoints, _wandb, _other_run,
 )  # fmt: skip

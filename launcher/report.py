@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from launcher import state, store_charts, store_page, tail
 from launcher.ingest import Ingested
+from launcher.reading import Unreadable
 from launcher.rundir import RunDir
 from launcher.state import State
 from launcher.store import Store
@@ -21,9 +22,13 @@ EVERYTHING = 10**9
 
 def brief(store: Store, run: RunDir) -> Values:
     """One line of the list."""
-    row, now = store.run(run.id), state.read(run)
-    return {
-        "id": run.id, "name": row.name, "preset": row.preset, "created": row.created,
+    row = store.run(run.id)
+    head = {"id": run.id, "name": row.name, "preset": row.preset, "created": row.created}
+    try:
+        now = state.read(run)
+    except Unreadable as error:
+        return head | {"state": "unreadable", "phase": None, "step": None, "steps": None, "reason": str(error)}
+    return head | {
         "state": now.state if now else "created", "phase": now.phase if now else None,
         "step": now.step if now else 0, "steps": now.steps if now else None, "reason": now.reason if now else None,
     }  # fmt: skip

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from launcher import library, state, store_charts, store_page, svg
 from launcher.markup import Child, Markup, join, table, tag
+from launcher.reading import Unreadable, settings
 from launcher.rundir import RunDir, read_json
+from launcher.settings import leaves
 from launcher.store import Store
 from launcher.store_games import Outcome
 from launcher.store_page import GameFilter
@@ -66,7 +68,11 @@ def whole(store: Store, run: RunDir) -> str:
 
 
 def _outcome(run: RunDir) -> Iterator[Markup]:
-    now = state.read(run)
+    try:
+        now = state.read(run)
+    except Unreadable as error:
+        yield tag("p", str(error))
+        return
     if now is None:
         yield tag("p", "Created, not started.")
         return
@@ -148,7 +154,10 @@ def _game(record: GameRecord, outcome: Outcome) -> Markup:
 
 
 def _settings(run: RunDir) -> Markup:
-    flat = library.flat(library.settings(run))
+    try:
+        flat = dict(leaves(settings(run)))
+    except Unreadable as error:
+        return tag("p", str(error))
     return table(("setting", "value"), [[key, json.dumps(value, ensure_ascii=False)] for key, value in flat.items()])
 
 

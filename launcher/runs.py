@@ -11,6 +11,7 @@ from pathlib import Path
 from launcher import engine, prepare, process, rundir, state, supervise
 from launcher.config import DEMO_MODEL, RunConfig
 from launcher.ingest import ingest
+from launcher.reading import Unreadable, reading, settings
 from launcher.rundir import PROJECT, RunDir, write_json
 from launcher.state import End, State
 from launcher.store import Store
@@ -89,16 +90,20 @@ class Runs:
         now = self.look(run)
         if now is None or now.ended_already:
             raise Refused(f"run {id} is not running")
-        every = supervise.load_config(run).checkpoint.steps
+        every = config_of(run).checkpoint.steps
         if when == "checkpoint" and not every:
             raise Refused(f"run {id} saves no checkpoints (checkpoint.steps is 0); use --now")
         write_json(run.stop, {"when": when, "asked": time.time(), "checkpoint": supervise.checkpoint_step(run)})
 
     def look(self, run: RunDir) -> State | None:
-        """The run's state, made true: a trainer that lost its supervisor gets a new one, a lost run its end."""
+        """The run's state, made true: a trainer that lost its supervisor gets a new one, a lost run its end.
+
+        Errors: Unreadable for a state.json, or of a lost run a config.json, that is damaged.
+        """
         now = state.read(run)
         if now is None or not state.orphaned(now):
             return now
+        config_of(run)
         with suppress(supervise.Busy):
             if process.alive(now.trainer):
                 supervise.spawn(run, now)
@@ -116,10 +121,17 @@ class Runs:
             time.sleep(0.5)
 
     def refresh(self, store: Store) -> None:
-        """Makes every run's state true and its rows complete."""
+        """Makes every run's state true where it can be read, and its rows complete."""
         for run in rundir.every(self.folder):
-            self.look(run)
+            with suppress(Unreadable):
+                self.look(run)
             ingest(store, run.path)
+
+
+def config_of(run: RunDir) -> RunConfig:
+    """What the run was started with. Errors: Unreadable."""
+    with reading(run.config):
+        return RunConfig.model_validate(settings(run))
 
 
 def settled(config: RunConfig) -> RunConfig:

@@ -30,13 +30,14 @@ FIELDS: dict[str, FieldInfo] = dict(fields())
 
 def flat(config: RunConfig) -> dict[str, Any]:
     """Every setting's value as JSON has it."""
-    return dict(_leaves(config.model_dump(mode="json")))
+    return dict(leaves(config.model_dump(mode="json")))
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values by their dotted keys."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 
@@ -50,7 +51,7 @@ def of_preset(name: str) -> Mapping[str, Any]:
     if name not in presets():
         raise SettingError(f"unknown preset {name!r}; there are: {', '.join(presets())}")
     given = tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
-    return flat(RunConfig()) | dict(_leaves(given)) | {"preset": name}
+    return flat(RunConfig()) | dict(leaves(given)) | {"preset": name}
 
 
 def changed(values: Mapping[str, Any], preset: str) -> dict[str, Any]:

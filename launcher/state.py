@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from launcher.process import Identity, alive
+from launcher.reading import reading
 from launcher.rundir import RunDir, read_json, write_json
 
 RUNNING, STARTING, STOPPING = "running", "starting", "stopping"
@@ -57,8 +58,9 @@ class State(BaseModel):
 
 
 def read(rundir: RunDir) -> State | None:
-    """None for a run that was made and never started."""
-    return State.model_validate(read_json(rundir.state)) if rundir.state.exists() else None
+    """None for a run that was made and never started. Errors: reading.Unreadable."""
+    with reading(rundir.state):
+        return State.model_validate(read_json(rundir.state)) if rundir.state.exists() else None
 
 
 def write(rundir: RunDir, state: State) -> State:

@@ -254,6 +254,12 @@ class Store:
         )  # fmt: skip
         return [Point(step, float(value)) for step, value in rows]
 
+    def values(self, run: str, name: str, since: int = -1) -> list[tuple[int, float | None]]:
+        """The same as bare rows, for charts of many steps; None for what is not finite."""
+        return self.rows(
+            "SELECT step, value FROM metrics WHERE run = ? AND name = ? AND step > ? ORDER BY step", run, name, since
+        )
+
     def evals(self, run: str) -> list[EvalPoint]:
         """Every value of every evaluation, by name and step."""
         rows = self.rows(
@@ -331,6 +337,14 @@ class Store:
             run, since,
         )  # fmt: skip
         return [_memory_point(*row) for row in rows]
+
+    def memory_by_role(self, run: str, since: float = -math.inf) -> list[tuple[float, ...]]:
+        """Time and MB by role, in the order of MEMORY_ROLES, of the samples later than `since`, in order."""
+        return self.rows(
+            f"""SELECT time, {", ".join(MEMORY_ROLES)} FROM memory
+            WHERE run = ? AND time > ? ORDER BY time, offset""",
+            run, since,
+        )  # fmt: skip
 
 
 def _memory_point(time: float, phase: str, source: str, total_mb: float, processes: str, *mb: float) -> MemoryPoint:

@@ -1,5 +1,7 @@
 """What charts show of a run's games. Sums per step are kept by `store_games`; a point and the games behind it agree."""
 
+import json
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from launcher.store import Store
@@ -66,25 +68,54 @@ class Confusion(NamedTuple):
     count: int
 
 
+_ROLE = {
+    "turns": "turns", "mean_reward": "raw_reward / turns", "format_ok": "1.0 * format_ok / turns",
+    "mean_tokens": "1.0 * tokens / turns",
+}  # fmt: skip
+_GAME = {
+    "games": "games", "counted": "counted", "ties": "1.0 * ties / games", "faithful": "1.0 * faithful / nullif(attacked, 0)",
+    "deceived": "1.0 * deceived / nullif(faithful, 0)", "correct": "1.0 * correct / nullif(answers, 0)",
+}  # fmt: skip
+"""How the fields of RolePoint and GamePoint follow from a step's sums."""
+
+
 def rewards(store: Store, run: str, role: Role, category: str = ALL, since: int = -1) -> list[RolePoint]:
     """The role's steps after `since`, in order."""
-    rows = store.rows(
-        """SELECT step, turns, raw_reward / turns, 1.0 * format_ok / turns, 1.0 * tokens / turns FROM step_roles
+    return list(map(RolePoint._make, role_rows(store, run, role, tuple(_ROLE), category, since)))
+
+
+def role_rows(
+    store: Store, run: str, role: Role, fields: tuple[str, ...], category: str = ALL, since: int = -1
+) -> list[tuple]:
+    """These fields of the same, each row after its step."""
+    return store.rows(
+        f"""SELECT step, {", ".join(map(_ROLE.__getitem__, fields))} FROM step_roles
         WHERE run = ? AND category = ? AND role = ? AND step > ? ORDER BY step""",
         run, category, role, since,
     )  # fmt: skip
-    return list(map(RolePoint._make, rows))
 
 
 def rates(store: Store, run: str, category: str = ALL, since: int = -1) -> list[GamePoint]:
     """What became of the games of the steps after `since`, in order."""
-    rows = store.rows(
-        """SELECT step, games, counted, 1.0 * ties / games, 1.0 * faithful / nullif(attacked, 0),
-            1.0 * deceived / nullif(faithful, 0), 1.0 * correct / nullif(answers, 0) FROM step_games
+    return list(map(GamePoint._make, game_rows(store, run, tuple(_GAME), category, since)))
+
+
+def game_rows(store: Store, run: str, fields: tuple[str, ...], category: str = ALL, since: int = -1) -> list[tuple]:
+    """These fields of the same, each row after its step."""
+    return store.rows(
+        f"""SELECT step, {", ".join(map(_GAME.__getitem__, fields))} FROM step_games
         WHERE run = ? AND category = ? AND step > ? ORDER BY step""",
         run, category, since,
     )  # fmt: skip
-    return list(map(GamePoint._make, rows))
+
+
+def ends(store: Store, run: str, steps: Iterable[int]) -> dict[int, float]:
+    """When the last game of each of these steps ended, in Unix seconds; nothing for a step without games."""
+    rows = store.rows(
+        "SELECT step, ended FROM step_ends WHERE run = ? AND step IN (SELECT value FROM json_each(?))",
+        run, json.dumps(list(steps)),
+    )  # fmt: skip
+    return dict(rows)
 
 
 def reward_agreement(store: Store, run: str) -> list[Agreement]:

@@ -204,6 +204,11 @@ def _sum_up(store: Store, run: str, steps: list[int]) -> None:
         GROUP BY f.category, w.step""",
         {"run": run, "steps": chosen},
     ).fetchall()
+    connection.execute(
+        f"""{_LAST_START} INSERT OR REPLACE INTO step_ends
+        SELECT :run, w.step, max(g.ended) FROM wanted w CROSS JOIN games g ON {_COUNTS} GROUP BY w.step""",
+        {"run": run, "steps": chosen},
+    )
     connection.executemany(f"INSERT INTO step_roles VALUES ({_marks(8)})", _with_totals(run, roles, 2))
     connection.executemany(f"INSERT INTO step_games VALUES ({_marks(11)})", _with_totals(run, games, 1))
 
@@ -244,8 +249,8 @@ def forget(store: Store, run: str) -> None:
 
 
 _TABLES_BY_RUN = (
-    "facets", "step_roles", "step_games", "reviews", "metrics", "progress", "failures", "events", "memory", "bad_lines",
-    "offsets",
+    "facets", "step_roles", "step_games", "step_ends", "reviews", "metrics", "progress", "failures", "events", "memory",
+    "bad_lines", "offsets",
 )  # fmt: skip
 
 

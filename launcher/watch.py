@@ -9,13 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from launcher import log_window, store_charts, supervise, tail
+from launcher.reading import Unreadable
 from launcher.rundir import RunDir, read_json
-from launcher.runs import Runs
+from launcher.runs import Runs, config_of
 from launcher.state import STOPPING, End, State
-from launcher.store import Store
+from launcher.store import Run, Store
 
-CREATED, STALLED = "created", "stalled"
-"""States of a run that only a watcher sees: never started, and running without a word."""
+CREATED, STALLED, UNREADABLE = "created", "stalled", "unreadable"
+"""States of a run that only a watcher sees: never started, running without a word, and files that are damaged."""
 
 RECENT = 20
 """Steps behind a figure that is said to be the run's present one."""
@@ -37,6 +38,7 @@ class Status:
     """created, a phase of the trainer, stopping, stalled, done, stopped or crashed."""
     step: int
     steps: int
+    """0 where it is not known."""
     running: bool
     seconds_a_step: float | None
     """Median of the newest steps, as the trainer measured them."""
@@ -72,13 +74,32 @@ class Listed:
 
 def listed(runs: Runs, store: Store) -> list[Listed]:
     """All runs, newest first, as the index has them."""
-    return [Listed(row.id, row.name or row.preset or "", row.state or CREATED) for row in store.runs()]
+    return [Listed(row.id, row.name or row.preset or "", _listed_state(row)) for row in store.runs()]
+
+
+def _listed_state(row: Run) -> str:
+    """The index keeps the text of a state.json that says nothing."""
+    return row.state or (UNREADABLE if row.state_json else CREATED)
+
+
+def _unreadable(store: Store, run: RunDir, reason: str) -> Status:
+    """What the index knows of a run whose files are damaged."""
+    row = store.run(run.id)
+    return Status(
+        run=run.id, name=(row.name or row.preset or "") if row else "", state=UNREADABLE, running=False,
+        step=store.progress(run.id).step, steps=0, seconds_a_step=None, seconds_left=None, memory_mb=None,
+        disk_free_mb=shutil.disk_usage(run.path).free / 2**20, no_verdict=None,
+        bad_lines=sum(store.count_bad_lines(run.id).values()), attempt=1, silent_seconds=None, stop_wish=None,
+        checkpoint_every=0, reason=reason, left_over=(), last_lines=(), can_resume=False,
+    )  # fmt: skip
 
 
 def snapshot(runs: Runs, store: Store, run: RunDir) -> Status:
     """How the run stands. Looking makes its state true, as `Runs.look` does."""
-    now = runs.look(run)
-    config = supervise.load_config(run)
+    try:
+        now, config = runs.look(run), config_of(run)
+    except Unreadable as error:
+        return _unreadable(store, run, str(error))
     log = run.log(now.attempt if now else 1)
     step_seconds = seconds_a_step(store, run.id, now.step if now else 0)
     running = now is not None and not now.ended_already

@@ -11,7 +11,7 @@ from test_supervise import start
 
 from app import live_chart, status, ui
 from app.__main__ import PASSWORD, refusal
-from app.live_chart import BY_ID, PLOTS, Clock
+from app.live_chart import BY_ID, PLOTS, Axis, Clock
 from app.pages import live
 from launcher import process, rundir, state, watch
 from launcher.config import RunConfig
@@ -60,9 +60,9 @@ def add_step(run: RunDir, store: Store, step: int, games=(), seconds: float = 2.
     ingest(store, run.path)
 
 
-def ask(store, run, since=None, weight=0.0, timed=False, clock=None):
+def ask(store, run, since=None, weight=0.0, axis=Axis.STEP, clock=None):
     since = since if since is not None else dict.fromkeys(BY_ID, -1.0)
-    return live_chart.refresh(store, clock or Clock(), run, since, weight, timed)
+    return live_chart.refresh(store, clock or Clock(), run, since, weight, axis)
 
 
 # the status bar
@@ -197,12 +197,22 @@ def test_hours_are_the_sum_of_the_steps_durations(here, store):
     run, clock = make(here), Clock()
     for step in (1, 2):
         add_step(run, store, step, seconds=1800.0)
-    assert ask(store, ID, {"loss": -1, "timings": -1}, timed=True, clock=clock)["plots"]["timings"]["hours"] == [
-        0.5,
-        1.0,
-    ]
+    both = {"loss": -1, "timings": -1}
+    assert ask(store, ID, both, axis=Axis.HOURS, clock=clock)["plots"]["timings"]["at"] == [0.5, 1.0]
     add_step(run, store, 3, seconds=3600.0)
-    assert ask(store, ID, {"timings": 3.0}, timed=True, clock=clock)["plots"]["timings"]["hours"] == [1.0, 2.0]
+    assert ask(store, ID, {"timings": 3.0}, axis=Axis.HOURS, clock=clock)["plots"]["timings"]["at"] == [1.0, 2.0]
+
+
+def test_clock_time_is_the_end_of_a_steps_last_game(here, store):
+    run = make(here)
+    add_step(run, store, 1, [game("a", 1, ended=100.0), game("b", 1, ended=104.5)])
+    add_step(run, store, 2)
+    add_step(run, store, 3, [game("c", 3, ended=110.0), game("eval", 3, mode="eval", ended=120.0)])
+    plots = ask(store, ID, {"loss": -1, "rewards": -1, "timings": -1, "memory": -1}, axis=Axis.CLOCK)["plots"]
+    assert plots["rewards"]["at"] == [104.5, 110.0]
+    assert plots["timings"]["at"] == [104.5, None, 110.0]
+    assert "at" not in plots["memory"]
+    assert "at" not in ask(store, ID, {"rewards": -1})["plots"]["rewards"]
 
 
 def test_a_table_holds_every_point_as_it_was_measured(here, store):
@@ -224,7 +234,7 @@ def test_a_refresh_of_a_long_run_is_small(here, store):
             ((ID, category, role, step, step % 31 / 7) for category in ("", *live_chart.Category)
              for role in live_chart.Role for step in range(1, 20_001)),
         )  # fmt: skip
-    whole = ask(store, ID, weight=0.9, timed=True)
+    whole = ask(store, ID, weight=0.9, axis=Axis.HOURS)
     assert len(whole["plots"]["rewards"]["x"]) > 300
     assert len(json.dumps(whole)) < 200_000
     assert len(json.dumps(ask(store, ID, dict.fromkeys(BY_ID, 20_000.0), weight=0.9))) < 6_000

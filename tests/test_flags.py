@@ -35,6 +35,9 @@ EVERYTHING = {
     "memory.gradient_checkpointing": True,
     "checkpoint.huggingface": True,
     "logging.tensorboard": True,
+    "logging.wandb.enabled": True,
+    "logging.wandb.entity": "team",
+    "logging.wandb.group": "first tries",
 }
 
 

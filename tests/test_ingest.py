@@ -28,6 +28,7 @@ TABLES = (
     "memory",
     "step_roles",
     "step_games",
+    "step_ends",
     "runs",
 )
 MEMORY = {

@@ -130,6 +130,7 @@ def test_flags_behind_a_commented_line_are_outside_the_command():
         ("--n_samples_per_prompt 4", "--n_samples_per_prompt", "assessor_only"),
         ("--ref_num_nodes 2 --actor_num_nodes 1", "--ref_num_nodes", "see cluster.nodes"),
         ("--use_wandb s3cr3t", "--use_wandb", "WANDB_API_KEY"),
+        ("--wandb_run_name mine", "--wandb_run_name", "by its id"),
         ("--custom_configs '{'", "--custom_configs", "no JSON"),
         ("--custom_configs '{\"remove_tie\": true}'", "--custom_configs", "the nearest is remove_ties"),
         ('--seed 7 "${EXTRA[@]}"', "--seed", "only running the script tells"),

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from launcher import library, process, state, supervise
 from launcher.config import RunConfig
 from launcher.ingest import ingest
+from launcher.reading import settings
 from launcher.rundir import UnknownRun, write_json
 from launcher.runs import Refused, Runs
 from launcher.store import Store
@@ -54,7 +55,7 @@ def test_a_notes_file_that_cannot_be_read_is_not_written_over(runs):
 
 def test_settings_make_a_run_config_again(runs):
     run = written_run.write(runs.folder, name="mine", train__steps=7)
-    config = RunConfig.model_validate(library.settings(run))
+    config = RunConfig.model_validate(settings(run))
     assert config == supervise.load_config(run)
     assert (config.name, config.train.steps) == ("mine", 7)
 

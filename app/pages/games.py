@@ -21,8 +21,12 @@ from app.pages.game_list import (
     turned,
 )
 from app.shared import Shared
-from launcher import rundir, store_page, supervise
+from launcher import rundir, store_page
+from launcher.config import RunConfig
 from launcher.markup import Markup
+from launcher.reading import Unreadable
+from launcher.rundir import RunDir
+from launcher.runs import config_of
 from launcher.store_games import Outcome
 from launcher.store_page import GameFilter, LostGame, Sort
 from medical_team.types import Category, Label, Role
@@ -61,10 +65,16 @@ def opened_game(shared: Shared, opened: Opened) -> Markup:
         return one_game.missing(NO_GAME)
     try:
         record = store_page.read(shared.store, *opened)
-        config = supervise.load_config(rundir.find(shared.runs.folder, opened.run))
+        return one_game.whole(record, _config(rundir.find(shared.runs.folder, opened.run)))
     except (LostGame, rundir.UnknownRun) as error:
         return one_game.missing(str(error))
-    return one_game.whole(record, config)
+
+
+def _config(run: RunDir) -> RunConfig | Unreadable:
+    try:
+        return config_of(run)
+    except Unreadable as error:
+        return error
 
 
 def build(shared: Shared) -> None:

@@ -12,14 +12,15 @@ from app.pages.run_list import compared, described, every, line_of, listed, pass
 from app.shared import Shared
 from launcher import library, report_html, rundir
 from launcher.markup import tag
+from launcher.reading import Unreadable, settings
 from launcher.rundir import UnknownRun
-from launcher.runs import Refused
+from launcher.runs import Refused, config_of
 from launcher.supervise import Busy
 
 NO_RUNS = "No runs yet. Every run that is started, here or on the command line, is listed on this page."
 NONE_PASS = "No run passes this filter."
 NO_RUN = "Choose a run to read and write its notes, and to export, resume, clone or delete it."
-STATES = ("running", "done", "stopped", "crashed", "created")
+STATES = ("running", "done", "stopped", "crashed", "created", "unreadable")
 
 PICK = """
 element.addEventListener('click', (event) => {
@@ -122,8 +123,9 @@ def build(shared: Shared) -> None:
     show.click(lambda id: (id, gr.Tabs(selected="live")), picked, [shared.chosen, shared.tabs], **queued)
 
     def copy(id: str) -> tuple:
-        settings = library.settings(rundir.find(shared.runs.folder, id))
-        return {"run": id, "settings": settings, "at": time.time()}, gr.Tabs(selected="run")
+        run = rundir.find(shared.runs.folder, id)
+        _try(lambda: config_of(run))
+        return {"run": id, "settings": settings(run), "at": time.time()}, gr.Tabs(selected="run")
 
     clone.click(copy, picked, [shared.cloned, shared.tabs], **queued)
 
@@ -163,7 +165,7 @@ def _try(verb) -> None:
     """Shows why a verb was refused."""
     try:
         verb()
-    except (Refused, Busy, UnknownRun) as refusal:
+    except (Refused, Busy, UnknownRun, Unreadable) as refusal:
         raise gr.Error(str(refusal), print_exception=False) from refusal
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app import live_chart
-from app.live_chart import BY_ID, PLOTS, Clock
+from app.live_chart import BY_ID, PLOTS, Axis, Clock
 from app.shared import Shared
 from launcher import rundir
 from launcher.rundir import UnknownRun
@@ -23,7 +23,7 @@ TEMPLATE = """
     <label>Smoothing <input type="range" name="smoothing" min="0" max="0.98" step="0.01" value="0.6"></label>
     <output>0.60</output>
     <label>Axis <select name="axis"><option value="step">steps</option>
-      <option value="time">hours of training</option></select></label>
+      <option value="hours">hours of training</option><option value="clock">clock time</option></select></label>
     <label>Step <input type="number" name="step" min="1" step="1"></label>
     <button type="submit" class="so-button">Open its games</button>
   </form>
@@ -40,7 +40,7 @@ def build(shared: Shared) -> None:
         weight = min(max(float(asked["smoothing"]), 0.0), MOST_SMOOTHING)
         if not exists(shared, asked["run"]):
             return {"last": 0, "plots": {}, "cards": live_chart.cards(shared.store, "", 0)}
-        return live_chart.refresh(shared.store, clock, asked["run"], since, weight, asked["axis"] == "time")
+        return live_chart.refresh(shared.store, clock, asked["run"], since, weight, Axis(asked["axis"]))
 
     def table(asked: dict[str, str]) -> str:
         return live_chart.text(shared.store, asked["run"], BY_ID[asked["plot"]])

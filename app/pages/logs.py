@@ -1,6 +1,8 @@
 """The trainer's log: its end as it grows, or any stretch of it; phases, errors, and the lines that could not be used."""
 
 import time
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +15,7 @@ from app.text import cut
 from launcher import library, log_window, rundir, state, tail
 from launcher.log_window import Level, LogLine, Wanted, Window
 from launcher.markup import Markup, join, table, tag
+from launcher.reading import Unreadable
 from launcher.rundir import RunDir, UnknownRun
 from launcher.store import BadLine, Failure, Store
 
@@ -225,13 +228,14 @@ def _chosen_log(run: RunDir, name: str | None) -> Path:
 
 def _attempt(run: RunDir, log: Path) -> int:
     """Which start of the run has this log."""
-    now = state.read(run)
-    return next(number for number in range(1, (now.attempt if now else 1) + 1) if run.log(number) == log)
+    return next(number for number in count(1) if run.log(number) == log)
 
 
 def _going_on(run: RunDir) -> bool:
-    now = state.read(run)
-    return now is not None and not now.ended_already
+    with suppress(Unreadable):
+        now = state.read(run)
+        return now is not None and not now.ended_already
+    return False
 
 
 def _download(log: Path | None) -> gr.DownloadButton:

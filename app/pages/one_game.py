@@ -6,6 +6,7 @@ from app import diff
 from app.text import block, compared, duration, moment, number
 from launcher.config import RunConfig
 from launcher.markup import Child, Markup, join, table, tag
+from launcher.reading import Unreadable
 from launcher.store_games import outcome
 from medical_team.records import GameRecord, TurnRecord, VerdictRecord
 from medical_team.types import Role
@@ -16,8 +17,8 @@ def link(run: str, game: str) -> str:
     return f"?run={quote(run, safe='')}&tab=games&game={quote(game, safe='')}"
 
 
-def whole(record: GameRecord, config: RunConfig) -> Markup:
-    """All of the game but what is too long for a page."""
+def whole(record: GameRecord, config: RunConfig | Unreadable) -> Markup:
+    """All of the game but what is too long for a page; `config` is the run's, or why it is not known."""
     return tag(
         "article", _head(record), _notes(record),
         *(_turn(turn) for turn in record.turns),
@@ -108,8 +109,10 @@ def _verdict(title: str, verdict: VerdictRecord | None) -> Markup | None:
     return _section(title, _facts(facts), tag("h5", "Rationale"), block(verdict.rationale), *said)
 
 
-def _sampling(record: GameRecord, config: RunConfig) -> Markup:
+def _sampling(record: GameRecord, config: RunConfig | Unreadable) -> Markup:
     """How the replies were sampled, as the run's settings say."""
+    if isinstance(config, Unreadable):
+        return _section("Sampling", tag("p", str(config), class_="empty"))
     temperature = config.eval.temperature if record.mode == "eval" else config.rollout.temperature
     facts = (
         ("temperature", str(temperature)), ("top_p", str(config.rollout.top_p)),

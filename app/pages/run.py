@@ -34,6 +34,7 @@ RUN = "RUN"
 """Stands for a run's id in the command of one that is not made yet."""
 UNFIT = "The settings do not fit together yet: see the problems."
 Updates = dict[Block, Any]
+STATIC = Path(__file__).parent.parent / "static"
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -46,8 +47,10 @@ class Page:
     draft: gr.BrowserState
     ahead: gr.State
     """What the last preflight found, as a list of Problem."""
-    marks: gr.State
-    """What each field shows now, so that only differences are sent."""
+    filled: gr.State
+    """The preset that the fields were filled from: a list of choices says it was chosen from whenever it is left."""
+    marks: gr.HTML
+    """What is said at each field."""
     fields: dict[str, Component] = field(default_factory=dict)
     folds: dict[str, gr.Accordion] = field(default_factory=dict)
     resets: dict[str, gr.Button] = field(default_factory=dict)
@@ -58,23 +61,27 @@ class Page:
 
     @property
     def inputs(self) -> list[Block]:
-        return [self.preset, self.ahead, self.marks, *(self.fields[key] for key in form.KEYS)]
+        return [self.preset, self.ahead, *(self.fields[key] for key in form.KEYS)]
+
+    @property
+    def looks(self) -> list[Block]:
+        """What follows from the settings. No field is among them."""
+        return [self.marks, self.draft, *self.folds.values(), self.problems, *self.shown.values()]
 
     @property
     def outputs(self) -> list[Block]:
-        looks = [*self.folds.values(), self.problems, *self.shown.values()]
-        return [self.preset, self.ahead, self.marks, self.draft, *self.fields.values(), *looks]
+        return [self.preset, self.ahead, self.filled, *self.fields.values(), *self.looks]
 
 
 def build(shared: Shared) -> None:
     values = settings.of_preset(FIRST)
     with gr.Row(elem_id="run-head"):
         preset = gr.Dropdown(presets(), value=FIRST, label="Preset", filterable=False, elem_id="preset", min_width=180)
-        name = form.component("name", "", "")
+        name = form.component("name", "")
         start = gr.Button("Start Training", variant="primary", elem_id="start", min_width=160)
     page = Page(
         shared, preset, gr.BrowserState({}, storage_key="second-opinion-draft", secret="second-opinion"),
-        gr.State([]), gr.State(form.marks(FIRST, values, ())), {"name": name},
+        gr.State([]), gr.State(FIRST), _marks(), {"name": name},
     )  # fmt: skip
     with gr.Row(elem_id="run-body"):
         with gr.Column(scale=3, min_width=320):
@@ -88,9 +95,17 @@ def build(shared: Shared) -> None:
     _wire(page, start)
     upload.upload(uploaded, upload, script, **QUICK)
     take.click(
-        lambda text, preset, ahead, shown, *held: take_script(page, report, text, preset, ahead, shown, held),
+        lambda text, preset, ahead, *held: take_script(page, report, text, preset, held),
         [script, *page.inputs], [*page.outputs, report], **QUICK,
     ).then(*_look(page), **_preflighting()).then(*_show(page), **QUICK)  # fmt: skip
+
+
+def _marks() -> gr.HTML:
+    """Shows nothing itself: its script writes at the fields what its value, JSON, says of them."""
+    return gr.HTML(
+        "{}", html_template="<div></div>", js_on_load=(STATIC / "marks.js").read_text(encoding="utf-8"),
+        elem_id="marks", apply_default_css=False,
+    )  # fmt: skip
 
 
 def _section(page: Page, section: form.Section, values: Mapping[str, Any]) -> None:
@@ -98,7 +113,7 @@ def _section(page: Page, section: form.Section, values: Mapping[str, Any]) -> No
         gr.HTML(str(tag("p", section.about, class_="about")), apply_default_css=False, elem_classes="so-shown")
         with gr.Row(elem_classes="set-row"):
             for key in section.keys:
-                page.fields[key] = form.component(key, values[key], values[key])
+                page.fields[key] = form.component(key, values[key])
         page.resets[section.name] = gr.Button(f"Reset {section.name}", size="sm", elem_classes="small-button")
     page.folds[section.name] = fold
 
@@ -132,7 +147,7 @@ def _importer() -> tuple[gr.Textbox, gr.UploadButton, gr.Button, gr.HTML]:
 
 
 def _show(page: Page) -> tuple[Callable, list[Block], list[Block]]:
-    return (lambda *held: show(page, *_split(held))), page.inputs, page.outputs
+    return (lambda *held: show(page, *_split(held))), page.inputs, page.looks
 
 
 def _look(page: Page) -> tuple[Callable, list[Block], list[Block]]:
@@ -149,9 +164,9 @@ def _starting(page: Page) -> dict[str, Any]:
     return QUICK | queue | {"show_progress": "minimal", "show_progress_on": page.problems}
 
 
-def _split(held: Sequence[Any]) -> tuple[str, list[Problem], dict[str, form.Mark], dict[str, Any]]:
-    preset, ahead, shown, *components = held
-    return preset, ahead, shown, form.read(components)
+def _split(held: Sequence[Any]) -> tuple[str, list[Problem], dict[str, Any]]:
+    preset, ahead, *components = held
+    return preset, ahead, form.read(components)
 
 
 def _wire(page: Page, start: gr.Button) -> None:
@@ -160,47 +175,48 @@ def _wire(page: Page, start: gr.Button) -> None:
     left = [component.blur if hasattr(component, "blur") else component.input for component in page.fields.values()]
     gr.on(changed, *_show(page), trigger_mode="always_last", **QUICK)
     gr.on(left, *_look(page), trigger_mode="always_last", **_preflighting()).then(*_show(page), **QUICK)
-    refills = [
-        page.preset.input(lambda *held: choose(page, *_split(held)), page.inputs, page.outputs, **QUICK),
-        Context.root_block.load(
-            lambda draft, shown: restore(page, draft, shown), [page.draft, page.marks], page.outputs, **QUICK
+    refilling = [
+        page.preset.input(
+            lambda filled, *held: choose(page, filled, *_split(held)),
+            [page.filled, *page.inputs],
+            page.outputs,
+            **QUICK,
         ),
+        Context.root_block.load(lambda draft: restore(page, draft), page.draft, page.outputs, **QUICK),
     ]
-    refills.append(
-        page.shared.cloned.change(
-            lambda cloned, shown: copy(page, cloned, shown), [page.shared.cloned, page.marks], page.outputs, **QUICK
-        )
+    refilling.append(
+        page.shared.cloned.change(lambda cloned: copy(page, cloned), page.shared.cloned, page.outputs, **QUICK)
     )
     for name, button in page.resets.items():
-        refills.append(
+        refilling.append(
             button.click(lambda *held, name=name: reset(page, name, *_split(held)), page.inputs, page.outputs, **QUICK)
         )
-    for refill in refills:
-        refill.then(*_look(page), **_preflighting()).then(*_show(page), **QUICK)
+    for event in refilling:
+        event.then(*_look(page), **_preflighting()).then(*_show(page), **QUICK)
     start.click(
         lambda *held: begin(page, *_split(held)), page.inputs, [page.ahead, page.shared.chosen, page.shared.tabs],
         trigger_mode="once", **_starting(page),
     ).then(*_show(page), **QUICK)  # fmt: skip
 
 
-def show(
-    page: Page, preset: str, ahead: list[Problem], shown: dict[str, form.Mark], values: dict[str, Any], refill=False
-) -> Updates:
-    """Everything that follows from the settings at once. `refill` also puts `values` into the fields."""
+def show(page: Page, preset: str, ahead: list[Problem], values: dict[str, Any]) -> Updates:
+    """Everything that follows from the settings at once."""
     run = form.resolve(preset, values)
     problems = [*(run if isinstance(run, list) else ()), *ahead]
-    now = form.marks(preset, values, problems)
-    updates: Updates = {page.marks: now, page.draft: {"preset": preset, "settings": settings.changed(values, preset)}}
-    for key, component in page.fields.items():
-        changes = {"info": now[key].info, "elem_classes": list(now[key].classes)} if now[key] != shown.get(key) else {}
-        if refill:
-            changes["value"] = form.held(key, values[key])
-        if changes:
-            updates[component] = gr.update(**changes)
+    updates: Updates = {
+        page.marks: json.dumps(form.marks(preset, values, problems)),
+        page.draft: {"preset": preset, "settings": settings.changed(values, preset)},
+        page.problems: str(listed(problems)),
+    }
     for section in form.SECTIONS:
         updates[page.folds[section.name]] = gr.update(label=form.heading(section, preset, values, problems))
-    updates[page.problems] = str(listed(problems))
     return updates | _texts(page, run, values)
+
+
+def refill(page: Page, preset: str, values: dict[str, Any]) -> Updates:
+    """Puts the values into the fields."""
+    held = {component: form.held(key, values[key]) for key, component in page.fields.items()}
+    return show(page, preset, [], values) | held | {page.filled: preset}
 
 
 def _texts(page: Page, run: RunConfig | list[Problem], values: Mapping[str, Any]) -> Updates:
@@ -242,40 +258,42 @@ def _place(problem: Problem) -> Markup | None:
     return None if told else tag("b", form.label(problem.field) + " ")
 
 
-def look(page: Page, preset: str, ahead: list[Problem], shown: dict, values: dict[str, Any]) -> list[Problem]:
+def look(page: Page, preset: str, ahead: list[Problem], values: dict[str, Any]) -> list[Problem]:
     """The preflight, once the settings fit together."""
     run = form.resolve(preset, values)
     return preflight.check(run, page.shared.runs) if isinstance(run, RunConfig) else []
 
 
-def choose(page: Page, preset: str, ahead: list[Problem], shown: dict, values: dict[str, Any]) -> Updates:
-    """The preset's own settings; the name stays."""
-    return show(page, preset, [], shown, settings.of_preset(preset) | {"name": values["name"]}, refill=True)
+def choose(page: Page, filled: str, preset: str, ahead: list[Problem], values: dict[str, Any]) -> Updates:
+    """The preset's own settings if it is a new one; the name stays."""
+    if preset == filled:
+        return {page.ahead: ahead}
+    return refill(page, preset, settings.of_preset(preset) | {"name": values["name"]})
 
 
-def reset(page: Page, section: str, preset: str, ahead: list[Problem], shown: dict, values: dict[str, Any]) -> Updates:
+def reset(page: Page, section: str, preset: str, ahead: list[Problem], values: dict[str, Any]) -> Updates:
     """The preset's settings in one section, or in all for ""."""
     keys = next((one.keys for one in form.SECTIONS if one.name == section), form.KEYS)
     base = settings.of_preset(preset)
-    return show(page, preset, [], shown, values | {key: base[key] for key in keys if key != "name"}, refill=True)
+    return refill(page, preset, values | {key: base[key] for key in keys if key != "name"})
 
 
-def restore(page: Page, draft: Any, shown: dict[str, form.Mark]) -> Updates:
+def restore(page: Page, draft: Any) -> Updates:
     """The form as this browser left it."""
     kept = draft if isinstance(draft, dict) else {}
     preset = kept.get("preset") if kept.get("preset") in presets() else FIRST
     values = form.with_draft(preset, kept.get("settings"))
-    return show(page, preset, [], shown, values, refill=True) | {page.preset: preset}
+    return refill(page, preset, values) | {page.preset: preset}
 
 
-def copy(page: Page, cloned: Mapping[str, Any], shown: dict[str, form.Mark]) -> Updates:
+def copy(page: Page, cloned: Mapping[str, Any]) -> Updates:
     """The settings of a run that is to be done again."""
     values = settings.flat(RunConfig.model_validate(cloned["settings"]))
     preset = values["preset"] if values["preset"] in presets() else FIRST
-    return show(page, preset, [], shown, values | {"preset": preset}, refill=True) | {page.preset: preset}
+    return refill(page, preset, values | {"preset": preset}) | {page.preset: preset}
 
 
-def begin(page: Page, preset: str, ahead: list[Problem], shown: dict, values: dict[str, Any]) -> Updates:
+def begin(page: Page, preset: str, ahead: list[Problem], values: dict[str, Any]) -> Updates:
     """Creates and starts the run and opens Live, unless something stands in the way."""
     run = form.resolve(preset, values)
     if not isinstance(run, RunConfig):
@@ -302,9 +320,7 @@ def uploaded(path: str) -> str:
         return file.read(MOST_CHARACTERS + 1)
 
 
-def take_script(
-    page: Page, report: gr.HTML, text: str, preset: str, ahead: list[Problem], shown: dict, held: Sequence[Any]
-) -> Updates:
+def take_script(page: Page, report: gr.HTML, text: str, preset: str, held: Sequence[Any]) -> Updates:
     """Fills the form from a script, and says what became of each flag."""
     values = form.read(held)
     try:
@@ -312,7 +328,7 @@ def take_script(
     except legacy.LegacyError as error:
         return {report: str(tag("p", str(error), class_="bad", role="status"))}
     new = settings.of_preset(preset) | {"name": values["name"]} | imported.settings
-    return show(page, preset, [], shown, new, refill=True) | {report: str(_imported(imported))}
+    return refill(page, preset, new) | {report: str(_imported(imported))}
 
 
 def _imported(imported: legacy.Imported) -> Markup:

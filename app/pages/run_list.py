@@ -15,14 +15,17 @@ from launcher import library, rundir, store_charts, svg
 from launcher.ingest import ingest
 from launcher.library import Notes
 from launcher.markup import Child, Markup, join, table, tag
+from launcher.reading import Unreadable, settings
 from launcher.rundir import RunDir
+from launcher.runs import config_of
 from launcher.state import State
 from launcher.store import Run, Store
 from launcher.svg import Curve
+from launcher.watch import UNREADABLE
 from medical_team.types import Role
 
 TOO_FEW = "Mark two or more runs to see their curves together and the settings in which they differ."
-UNREADABLE = "notes.json cannot be read"
+NOTES_UNREADABLE = "notes.json cannot be read"
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,13 @@ class Line:
     run: Run
     now: State | None
     notes: Notes
+    damage: str | None = None
+    """Why its files cannot be read."""
 
     @property
     def state(self) -> str:
+        if self.damage:
+            return UNREADABLE
         return self.now.state if self.now else "created"
 
 
@@ -44,11 +51,16 @@ def every(shared: Shared) -> list[Line]:
 
 
 def line_of(shared: Shared, run: RunDir) -> Line:
-    """The run in its true state."""
-    now = shared.runs.look(run)
+    """The run in its true state, or with what keeps it from being known."""
+    now = damage = None
+    try:
+        now = shared.runs.look(run)
+        config_of(run)
+    except Unreadable as error:
+        damage = str(error)
     if shared.store.run(run.id) is None:
         ingest(shared.store, run.path)
-    return Line(shared.store.run(run.id), now, _notes(run))
+    return Line(shared.store.run(run.id), now, _notes(run), damage)
 
 
 def _notes(run: RunDir) -> Notes:
@@ -56,7 +68,7 @@ def _notes(run: RunDir) -> Notes:
     try:
         return library.notes(run)
     except ValidationError:
-        return Notes(tags=(UNREADABLE,))
+        return Notes(tags=(NOTES_UNREADABLE,))
 
 
 def passing(lines: Sequence[Line], text: str, tags: Sequence[str], state: str) -> list[Line]:
@@ -120,7 +132,10 @@ def compared(store: Store, runs: Sequence[RunDir]) -> Markup:
         )
         for role in (Role.ASSESSOR, Role.ATTACKER)
     )  # fmt: skip
-    found = library.differing([library.settings(run) for run in runs])
+    try:
+        found = library.differing([settings(run) for run in runs])
+    except Unreadable as error:
+        return join(tag("div", *charts, class_="charts"), tag("p", str(error), class_="empty"))
     rows: list[list[Child]] = [[key, *(tag("bdi", cut(_value(one), 80)) for one in values)] for key, values in found]
     heads = ("setting", *(cut(_called(store, run), 40) for run in runs))
     same = tag("p", "Their settings are the same.", class_="empty")
@@ -138,6 +153,6 @@ def _value(value: object) -> str:
 def described(line: Line, run: RunDir) -> Markup:
     now = line.now
     said = [line.state, f"{library.size_mb(run):,.1f} MB in {run.path}"]
-    if now and now.reason:
-        said.insert(1, now.reason)
+    if reason := line.damage or (now and now.reason):
+        said.insert(1, reason)
     return join(tag("h3", "Run ", tag("bdi", line.run.name or line.run.id)), tag("p", tag("bdi", " · ".join(said))))

@@ -1,6 +1,7 @@
 const live = element.querySelector(".so-live");
 const one = (name) => live.querySelector(name);
 const form = one(".so-controls");
+const LETTER = 6.2, LABEL = 22, APART = 13; // pixels a letter, letters and pixels a label at a curve's end
 const EVERY = 250, ENDED = 2000;
 const LIMIT = 3; // a plot that has grown to so many times the rows of a whole answer is fetched anew
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
@@ -8,6 +9,7 @@ const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "cross"];
 const PATTERNS = ["", "/", ".", "\\", "x", "-", "+", "|"];
 const LIGHT = ["#b3400e", "#1d5fc4", "#0f766e", "#8a3ab9", "#7a6200", "#c2185b", "#44546a", "#2f7d32"];
 const DARK = ["#ff9d66", "#7db4ff", "#4fd1c0", "#d3a2f5", "#e3c44d", "#ff8fb8", "#b6c4d4", "#8ed18f"];
+const OVER = { step: "step", hours: "hours of training", clock: "clock time" };
 const plots = new Map();
 let run = props.value || "";
 let generation = 0;
@@ -99,7 +101,7 @@ function addPlot(spec) {
 }
 
 function reset(plot) {
-  Object.assign(plot, { x: [], hours: [], raw: {}, smooth: {}, whole: 0 });
+  Object.assign(plot, { x: [], at: [], raw: {}, smooth: {}, whole: 0 });
 }
 
 function save(name, text) {
@@ -120,7 +122,7 @@ function take(plot, rows, last) {
   };
   plot.raw = columns(plot.raw, rows.raw);
   plot.smooth = columns(plot.smooth, rows.smooth);
-  plot.hours = grown(plot.hours, rows.hours || []);
+  plot.at = grown(plot.at, rows.at || []);
   if (!plot.x.length) plot.whole = rows.x.length;
   plot.x = grown(plot.x, rows.x);
 }
@@ -131,13 +133,18 @@ const since = (plot) => {
 };
 
 const local = (seconds) => {
+  if (seconds === null) return null;
   const date = new Date(seconds * 1000);
   return new Date(date - date.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
 };
 
+/** The plot's x as they are shown. */
+const across = (plot) => (plot.spec.over_time ? plot.x.map(local)
+  : axis() === "clock" ? plot.at.map(local) : axis() === "hours" ? plot.at : plot.x);
+
 function traces(plot) {
   const colours = dark() ? DARK : LIGHT;
-  const x = plot.spec.over_time ? plot.x.map(local) : axis() === "time" ? plot.hours : plot.x;
+  const x = across(plot);
   const marks = plot.x.length < 60;
   const found = [];
   Object.keys(plot.raw).forEach((name, i) => {
@@ -161,18 +168,59 @@ function traces(plot) {
   return found;
 }
 
+const narrow = (plot) => plot.box.clientWidth < 480;
+const longest = (plot) => LETTER * Math.min(LABEL, Math.max(...Object.keys(plot.raw).map((name) => name.length)));
+
 function layout(plot) {
   const ink = dark() ? "#c9d2d9" : "#3a464f", grid = dark() ? "#2a333b" : "#e3e7ea";
   const common = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, tickfont: { color: ink, size: 11 }, automargin: true };
-  const over = plot.spec.over_time ? "time" : axis() === "time" ? "hours of training" : "step";
+  const over = plot.spec.over_time ? "clock time" : OVER[axis()];
   return {
-    uirevision: `${run} ${over} ${plot.log}`, height: plot.box.clientWidth < 480 ? 230 + 22 * Object.keys(plot.raw).length : 260, margin: { l: 44, r: 12, t: 4, b: 36 },
+    uirevision: `${run} ${over} ${plot.log}`, height: narrow(plot) ? 230 + 22 * Object.keys(plot.raw).length : 260,
+    margin: { l: 44, r: narrow(plot) ? 12 : 10 + longest(plot), t: 4, b: 36 },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, family: "system-ui, sans-serif", size: 11 },
     hovermode: "x unified", hoverlabel: { bgcolor: dark() ? "#171c21" : "#ffffff" },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } }, showlegend: true,
-    xaxis: { ...common, title: { text: over, font: { size: 11 } }, type: plot.spec.over_time ? "date" : "linear" },
+    xaxis: { ...common, title: { text: over, font: { size: 11 } }, type: over === OVER.clock ? "date" : "linear" },
     yaxis: { ...common, type: plot.log ? "log" : "linear", ...(plot.spec.share && !plot.log ? { range: [-0.02, 1.02] } : {}) },
   };
+}
+
+// Names at the curves' ends, moved apart where they would meet; none where a zoom has left the end outside.
+
+function ends(plot) {
+  const { xaxis, yaxis } = plot.box._fullLayout;
+  const [low, high] = yaxis.range, scale = yaxis.type === "log" ? Math.log10 : Number;
+  let below = 0;
+  const found = [];
+  for (const trace of plot.box._fullData) {
+    if (trace.visible !== true || trace.showlegend === false) continue;
+    const last = trace.y.findLastIndex((y) => y !== null && Number.isFinite(y));
+    if (last < 0) continue;
+    const y = scale(trace.stackgroup ? below + trace.y[last] / 2 : trace.y[last]);
+    if (trace.stackgroup) below += trace.y[last];
+    const shown = xaxis.d2l(trace.x[last]) <= xaxis.r2l(xaxis.range[1]) && y >= low && y <= high;
+    if (shown) found.push({ text: trace.name, y, colour: trace.line.color, at: ((y - low) / (high - low)) * yaxis._length });
+  }
+  found.sort((one, other) => one.at - other.at);
+  let free = -Infinity;
+  for (const end of found) {
+    end.place = Math.max(end.at, free);
+    free = end.place + APART;
+  }
+  const over = Math.max(0, free - APART - yaxis._length);
+  return found.map(({ text, y, colour, at, place }) => ({
+    xref: "paper", x: 1, xanchor: "left", xshift: 4, yref: "y", y, yanchor: "middle", yshift: place - over - at, showarrow: false,
+    text: text.length > LABEL ? `${text.slice(0, LABEL - 1)}\u2026` : text, font: { size: 11, color: colour },
+  }));
+}
+
+function label(plot) {
+  const annotations = narrow(plot) ? [] : ends(plot);
+  const said = JSON.stringify(annotations);
+  if (said === plot.said) return;
+  plot.said = said;
+  Plotly.relayout(plot.box, { annotations });
 }
 
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage", "autoScale2d", "zoomIn2d", "zoomOut2d"] };
@@ -186,9 +234,12 @@ function draw(plot) {
   plot.box.hidden = !found.length;
   if (!found.length) return;
   Plotly.react(plot.box, found, layout(plot), CONFIG);
+  plot.said = "";
+  label(plot);
   if (!plot.drawn) {
     plot.drawn = true;
     if (plot.spec.games) listen(plot);
+    for (const event of ["plotly_relayout", "plotly_restyle"]) plot.box.on(event, () => label(plot));
   }
 }
 
@@ -211,7 +262,7 @@ function listen(plot) {
 function nearest(plot, clientX) {
   const { xaxis } = plot.box._fullLayout;
   const at = clientX - plot.box.getBoundingClientRect().left - xaxis._offset;
-  const away = (axis() === "time" ? plot.hours : plot.x).map((x) => Math.abs(xaxis.d2p(x) - at));
+  const away = across(plot).map((x) => Math.abs(xaxis.d2p(x) - at));
   const i = away.indexOf(Math.min(...away));
   return away[i] <= NEAR ? plot.x[i] : null;
 }

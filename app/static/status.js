@@ -21,7 +21,7 @@ const size = (mb) => (mb < 1024 ? `${Math.round(mb)} MB` : `${(mb / 1024).toFixe
 const number = (value) => (value < 10 ? value.toFixed(1) : Math.round(value).toString());
 
 function facts(now) {
-  const found = [`step ${now.step} of ${now.steps}`];
+  const found = [now.steps ? `step ${now.step} of ${now.steps}` : `step ${now.step}`];
   if (now.seconds_left !== null && now.running) found.push(`${duration(now.seconds_left)} left`);
   if (now.seconds_a_step !== null) found.push(`${number(now.seconds_a_step)} s a step`);
   if (now.memory_mb !== null) found.push(`memory ${size(now.memory_mb)}`);
@@ -48,11 +48,11 @@ function show(now) {
     one(".so-facts").replaceChildren(...line.map((text) => Object.assign(document.createElement("span"), { textContent: text })));
     last = line;
   }
-  one("progress").value = now ? now.step / now.steps : 0;
+  one("progress").value = now && now.steps ? now.step / now.steps : 0;
   one(".so-stop").disabled = !(now && now.running) || now.stop_wish === "now";
   one(".so-resume").hidden = !(now && now.can_resume);
   const failed = state === "crashed" || state === "stalled";
-  one(".so-ended").hidden = !(failed || state === "stopped");
+  one(".so-ended").hidden = !(failed || state === "stopped" || state === "unreadable");
   write(one(".so-reason"), (now && now.reason) || "");
   one(".so-tail").hidden = !failed;
   const end = failed ? now.last_lines.join("\n") : "";

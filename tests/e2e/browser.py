@@ -25,6 +25,18 @@ START = 60.0
 """Seconds that a dashboard may take to answer."""
 
 
+AXE = PROJECT / "node_modules" / "axe-core" / "axe.min.js"
+
+
+def violations(page: Page) -> list[tuple[str, str]]:
+    """What axe-core finds wrong with the page as it is: rule, and the first element that breaks it."""
+    if not AXE.exists():
+        pytest.skip(f"{AXE} is missing: `npm install --no-save axe-core` puts it there")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [(one["id"], one["nodes"][0]["html"][:200]) for one in found]
+
+
 def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))

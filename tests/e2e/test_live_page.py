@@ -7,19 +7,19 @@ from pathlib import Path
 
 import httpx
 import pytest
-from browser import dashboard, opened
+from browser import dashboard, opened, violations
 from playwright.sync_api import expect
 from test_app import add_step, make
 from test_store import attacked, game
 from test_supervise import start, until
 
+from app.live_chart import PLOTS
 from launcher import rundir
 from launcher.runs import Runs
 from launcher.store import Store
 
 pytestmark = pytest.mark.e2e
 HOSTILE = '<img src=x onerror="window.hacked=1">${alert(1)}{{x}}</script>'
-AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def games(step):
@@ -117,12 +117,62 @@ def test_the_status_bar_and_the_cards_follow_the_run(growing):
         wait_for_curves(page)
         for control in (page.get_by_label("Axis"), page.get_by_label("Smoothing")):
             expect(control).to_be_visible()
-        page.get_by_label("Axis").select_option("time")
+        page.get_by_label("Axis").select_option("hours")
         page.wait_for_function("document.querySelector('.so-figure-rewards .so-plot').data.at(-1).x.at(-1) < 1")
+        page.get_by_label("Axis").select_option("clock")
+        kind = "document.querySelector('.so-figure-rewards .so-plot').layout.xaxis.type"
+        page.wait_for_function(f"{kind} === 'date'")
+        page.get_by_label("Axis").select_option("step")
+        page.wait_for_function(f"{kind} === 'linear'")
         page.get_by_label("Smoothing").fill("0")
         page.wait_for_function("document.querySelector('.so-figure-rewards .so-plot').data.length === 2")
         page.get_by_role("button", name="Log scale: Reward per turn").click()
         assert page.evaluate("document.querySelector('.so-figure-rewards .so-plot').layout.yaxis.type") == "log"
+
+
+def labels(page):
+    return page.evaluate(
+        "document.querySelector('.so-figure-rewards .so-plot').layout.annotations.map(({text}) => text).sort()"
+    )
+
+
+def test_names_stand_at_the_curves_ends_while_the_ends_are_shown(growing):
+    with dashboard(growing.path.parent) as address, opened(address) as page:
+        wait_for_curves(page)
+        assert labels(page) == ["assessor", "attacker"]
+        expect(page.locator(".so-figure-rewards .annotation-text")).to_have_count(2)
+        page.evaluate(
+            "Plotly.relayout(document.querySelector('.so-figure-rewards .so-plot'), {'xaxis.range': [1, 20]})"
+        )
+        page.wait_for_function("document.querySelector('.so-figure-rewards .so-plot').layout.annotations.length === 0")
+
+
+def test_every_plot_is_saved_as_csv_and_png(tmp_path):
+    here = Runs(tmp_path / "runs")
+    here.folder.mkdir()
+    values = {"kl": 0.1, "ppo_kl": 0.1, "policy_loss": 0.2, "actor_grad_norm": 1.0, "eval_all_pass1": 0.5}
+    with Store(here.store_path) as store:
+        run = make(here)
+        memory = {"phase": "training", "source": "pss", "total_mb": 3.0,
+                  "processes": [{"pid": 1, "name": "x", "role": "policy", "mb": 3.0}]}  # fmt: skip
+        for step in range(1, 5):
+            rundir.append_line(run.memory, {"time": time.time()} | memory)
+            add_step(run, store, step, games(step), **values)
+    with dashboard(here.folder) as address, opened(address, path="?tab=live") as page:
+        wait_for_curves(page)
+        for plot in PLOTS:
+            figure = page.locator(f".so-figure-{plot.id}")
+            figure.scroll_into_view_if_needed()
+            if plot.id == "evaluations":
+                continue
+            figure.locator(".so-plot .main-svg").first.wait_for()
+            for kind, magic in (("CSV", b"time," if plot.over_time else b"step,"), ("PNG", b"\x89PNG")):
+                with page.expect_download() as saved:
+                    page.get_by_role("button", name=f"{kind}: {plot.title}", exact=True).click()
+                assert Path(saved.value.path()).read_bytes().startswith(magic), plot.id
+            log = page.get_by_role("button", name=f"Log scale: {plot.title}", exact=True)
+            log.click()
+            expect(log).to_have_attribute("aria-pressed", "true")
 
 
 def test_a_plot_is_saved_as_csv_and_png(growing):
@@ -231,13 +281,9 @@ def test_a_page_of_another_site_cannot_speak_to_the_dashboard(tmp_path):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_page_is_accessible(growing, dark):
-    if not AXE.exists():
-        pytest.skip(f"{AXE} is missing: `npm install --no-save axe-core` puts it there")
     with dashboard(growing.path.parent) as address, opened(address, dark=dark) as page:
         wait_for_curves(page)
-        page.evaluate(AXE.read_text(encoding="utf-8"))
-        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-        assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
+        assert violations(page) == []
 
 
 def test_nothing_is_wider_than_a_telephone(growing):

@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from browser import PROJECT, dashboard, opened
+from browser import PROJECT, dashboard, opened, violations
 from playwright.sync_api import Page, expect
 
+from app.form import SECTIONS
+from app.pages.run import OPEN
 from launcher import rundir
 
 pytestmark = pytest.mark.e2e
@@ -214,15 +216,49 @@ def test_hostile_text_stays_text(fake):
         assert page.locator("#run-body img").count() == 0
 
 
-@pytest.mark.xfail(strict=False, reason="an update of the form can take away letters that are being typed")
+def test_no_answer_takes_away_what_is_being_typed(fake):
+    """Each field left asks for a preflight, whose answers arrive while the next one is typed into."""
+    here = fake("done")
+    typed = {"policy": "org/some-model-with-a-long-name", "train.steps": "31415", "train.learning_rate": "0.000271828",
+             "train.batch_size": "1024", "train.micro_batch_size": "33", "train.epochs": "17"}  # fmt: skip
+    with dashboard(here.folder, HF_HUB_OFFLINE="1") as address, opened(address) as page:
+        ready(page)
+        answers = []
+        page.on("response", lambda one: answers.append(one.url))
+        for _ in range(3):
+            for key, text in typed.items():
+                control(page, key).focus()
+                page.keyboard.press("Control+A")
+                page.keyboard.type(text, delay=60)
+                assert control(page, key).input_value() == text
+            assert {key: control(page, key).input_value() for key in typed} == typed
+        assert len(answers) > 3 * sum(map(len, typed.values()))
+        expect(page.locator("#set-train-epochs")).to_contain_text("Changed from 1")
+        expect(control(page, "train.micro_batch_size")).to_have_attribute("aria-invalid", "true")
+        assert {key: control(page, key).input_value() for key in typed} == typed
+
+
 def test_a_phone_and_the_keyboard_reach_everything(fake):
     here = fake("done")
     with dashboard(here.folder) as address, opened(address, width=390, dark=True) as page:
         ready(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        put(page, train__epochs=3)
         page.get_by_label("Preset").focus()
         page.keyboard.press("Tab")
         page.keyboard.type("by keyboard")
         expect(control(page, "name")).to_have_value("by keyboard")
+        expect(control(page, "train.epochs")).to_have_value("3")
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == "start"
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_is_accessible(fake, dark):
+    here = fake("done")
+    with dashboard(here.folder) as address, opened(address, dark=dark) as page:
+        ready(page)
+        put(page, train__micro_batch_size=24, train__epochs=2)
+        folded_settings(page, *(one.name for one in SECTIONS if one.name not in OPEN))
+        expect(page.locator("#set-train-micro-batch-size")).to_contain_text("must divide")
+        assert violations(page) == []
