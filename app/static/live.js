@@ -293,10 +293,12 @@ async function refresh(wanted) {
 }
 
 async function refreshAll() {
-  const [first, ...rest] = plots.values();
-  if (!first.x.length) {
+  const [first, ...rest] = plots.values(), asked = generation;
+  if (!run) {
+    await refresh([]);
+  } else if (!first.x.length) {
     await refresh([first]); // the reward curve does not wait for the others
-    await refresh(rest);
+    if (asked === generation) await refresh(rest);
   } else {
     await refresh([first, ...rest]);
   }
@@ -304,11 +306,12 @@ async function refreshAll() {
 
 async function poll() {
   if (!live.isConnected) return;
+  const asked = generation;
   let pause = EVERY;
   if (visible() && window.Plotly) {
     try {
       await refreshAll();
-      pause = ended() ? ENDED : EVERY;
+      pause = run && ended() && asked === generation ? ENDED : EVERY;
     } catch {
       pause = ENDED; // the status bar says that the dashboard does not answer
     }
