@@ -26,8 +26,8 @@ WORDS_MEAN, WORDS_SPREAD, WORDS_LEAST, WORDS_MOST = 125, 40, 65, 232
 """Words of a note in MEDEC's 1219 MS training pairs: mean, standard deviation, 5th and 99th percentile."""
 GUIDE_TOKENS = 100
 TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}<start_of_turn>{{ message['role'] }}\n{{ message['content'] }}<end_of_turn>\n"
-    "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+    "{{ bos_token }}{% for message in messages %}<start_of_turn>{{ message['role'] }}\n"
+    "{{ message['content'] }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 MB = 2**20
 
@@ -58,7 +58,9 @@ def make_tokenizer(questions: list[Question], size: int, out: Path):
     made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     special = ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
     prompts = (Path(__file__).parent.parent / "medical_team" / "prompts" / "judge").glob("*.txt")
     texts = [path.read_text(encoding="utf-8") for path in prompts]
     made.train_from_iterator([text for one in questions for text in (one.clean, one.note)] + texts, trainer)
@@ -173,7 +175,9 @@ def table(found: dict) -> str:
     for row in found["ways"]:
         lines.append(f"{row['way']:12} {row['notes']:6} {row['seconds']:9.2f} {row['notes_per_s']:10.3f} "
                      f"{row['ratio']:8.1f} {row['peak_mb']:9.0f}")  # fmt: skip
-    lines += [f"{row['what']:12} {row['seconds']:.3f} s, {row['held_after_mb']:.0f} MB held after" for row in found["sleep"]]
+    lines += [
+        f"{row['what']:12} {row['seconds']:.3f} s, {row['held_after_mb']:.0f} MB held after" for row in found["sleep"]
+    ]
     return "\n".join(lines)
 
 

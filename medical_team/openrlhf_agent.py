@@ -90,7 +90,7 @@ class _Calls:
 class AgentExecutor(AgentExecutorBase):
     def __init__(self):
         self.settings, self.config = agent_settings.from_environment()
-        self.judge = self.settings.judge.load()
+        self.judge = self.settings.judge.load(self.settings.games.parent)
         self.books = Bookkeeper(self.settings, self.config.remove_ties)
         if self.settings.start_step:
             self.books.replay(read_folder(self.settings.games))

@@ -33,6 +33,13 @@ class Judge(Protocol):
         """What the note is, against the clean one. A judge that cannot tell says so: `label` None."""
 
 
+async def truth_of(judge: Judge, sample: Sample) -> Verdict:
+    """What the sample's note is: the data set says so of its own notes, the judge of a rewritten one."""
+    if not sample.category.adversarial:
+        return dataset_verdict(sample.category.intended)
+    return await judge.judge(Question.about(sample, sample.note))
+
+
 def dataset_verdict(label: Label) -> Verdict:
     """A note of the data set, unchanged: its label is known."""
     return Verdict(label, reason="ok", source="dataset", judge="dataset", same_meaning=label is Label.SAFE)

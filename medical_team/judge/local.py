@@ -6,6 +6,8 @@ a row reads the second letter. `explain` lets the model write its reason first. 
 
 import copy
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Literal
@@ -31,6 +33,14 @@ class Options:
     """Most tokens in one pass, padding included."""
     explain_tokens: int = 80
     """Most tokens of a written reason."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    text: str
+    tokens: tuple[int, ...]
+    likeliest: tuple[tuple[tuple[int, float], ...], ...]
+    """For each token the likeliest ids in its place, with log probabilities."""
 
 
 class LocalModel:
@@ -60,20 +70,34 @@ class LocalModel:
         """One answer per question, in their order."""
         import torch
 
-        with self._turn, torch.inference_mode():
-            self._wake()
+        with self._at_work(), torch.inference_mode():
             rows = [self.prompt_ids(question, mode) for question in questions]
             return self._explained(rows) if mode == "explain" else [Answer(odds) for odds in self._odds(rows)]
 
     def prompt_ids(self, question: Question, mode: Mode) -> list[int]:
-        """The prompt in the model's chat template, with one beginning token if it has any."""
-        text, tokenizer = prompt(question, mode), self.tokenizer
-        for token in tokenizer.all_special_tokens:  # the notes must not end the user's turn
-            text = text.replace(token, f"{token[:1]} {token[1:]}")
-        chat = [{"role": "user", "content": text}]
+        return self.chat_ids([("user", prompt(question, mode))])
+
+    def chat_ids(self, messages: list[tuple[str, str]]) -> list[int]:
+        """Roles and texts in the model's chat template, with one beginning token if it has any."""
+        tokenizer = self.tokenizer
+        chat = [{"role": role, "content": _harmless(text, tokenizer.all_special_tokens)} for role, text in messages]
         if tokenizer.chat_template:
             text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        else:
+            text = "\n\n".join(message["content"] for message in chat) + "\n"
         return _begin_once(tokenizer, tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def complete(self, rows: list[list[int]], most_tokens: int, top: int = 0) -> list[Completion]:
+        """Greedy continuations, each with the `top` likeliest tokens at every place."""
+        import torch
+
+        with self._at_work(), torch.inference_mode():
+            found: list[Completion | None] = [None] * len(rows)
+            for chunk in self._chunks(rows, most_tokens):
+                some = self._fitting(lambda part: self._complete(part, most_tokens, top), [rows[i] for i in chunk])
+                for index, completion in zip(chunk, some, strict=True):
+                    found[index] = completion
+            return found
 
     def sleep(self) -> None:
         """Gives the GPU's memory back; the weights stay in pinned memory of the CPU. The next question wakes it."""
@@ -84,8 +108,8 @@ class LocalModel:
                 self._bed.lie_down()
 
     def wake(self) -> None:
-        with self._turn:
-            self._wake()
+        with self._at_work():
+            pass
 
     @property
     def shared_tokens(self) -> int:
@@ -96,9 +120,13 @@ class LocalModel:
     def asleep(self) -> bool:
         return self._bed is not None and self._bed.taken
 
-    def _wake(self) -> None:
-        if self.asleep:
-            self._bed.get_up(self.device)
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Alone with the model, and awake."""
+        with self._turn:
+            if self.asleep:
+                self._bed.get_up(self.device)
+            yield
 
     def _odds(self, rows: list[list[int]]) -> list[Odds]:
         found: list[Odds | None] = [None] * len(rows)
@@ -117,9 +145,7 @@ class LocalModel:
         sure = [index for index, (letters, _) in enumerate(read) if letters]
         again = [rows[index] + self._before_letters(texts[index]) for index in sure]
         odds = dict(zip(sure, self._odds(again), strict=True))
-        return [
-            Answer(odds.get(index), letters, reason, texts[index]) for index, (letters, reason) in enumerate(read)
-        ]
+        return [Answer(odds.get(index), letters, reason, texts[index]) for index, (letters, reason) in enumerate(read)]
 
     def _before_letters(self, text: str) -> list[int]:
         return self.tokenizer(text.rstrip()[: text.rstrip().rindex(":") + 1], add_special_tokens=False)["input_ids"]
@@ -216,11 +242,42 @@ class LocalModel:
         return ids.to(self.device), mask.to(self.device)
 
     def _generate(self, rows: list[list[int]]) -> list[str]:
+        return [completion.text for completion in self._complete(rows, self.options.explain_tokens, 0)]
+
+    def _complete(self, rows: list[list[int]], most_tokens: int, top: int) -> list[Completion]:
         ids, mask = self._padded(rows)
+        likeliest = _Likeliest(top)
         output = self.model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=self.options.explain_tokens
+            input_ids=ids, attention_mask=mask, max_new_tokens=most_tokens, logits_processor=[likeliest] if top else []
         )
-        return self.tokenizer.batch_decode(output[:, ids.shape[1] :], skip_special_tokens=True)
+        replies = [self._until_end(row) for row in output[:, ids.shape[1] :].tolist()]
+        texts = self.tokenizer.batch_decode(replies, skip_special_tokens=True)
+        places = likeliest.places() if top else []
+        return [
+            Completion(text, tuple(reply), tuple(tuple(place[index]) for place in places[: len(reply)]))
+            for index, (text, reply) in enumerate(zip(texts, replies, strict=True))
+        ]
+
+    def _until_end(self, reply: list[int]) -> list[int]:
+        return list(takewhile(lambda token: token not in self._ends, reply))
+
+
+class _Likeliest:
+    """Looks on while a reply is made, and remembers the likeliest tokens of every place."""
+
+    def __init__(self, top: int):
+        self._top, self._seen = top, []
+
+    def __call__(self, ids, scores):
+        self._seen.append(scores.float().log_softmax(-1).topk(min(self._top, scores.shape[-1])))
+        return scores
+
+    def places(self) -> list[list[list[tuple[int, float]]]]:
+        """For every place and row: token ids with their log probabilities, likeliest first."""
+        return [
+            [list(zip(*pair, strict=True)) for pair in zip(one.indices.tolist(), one.values.tolist(), strict=True)]
+            for one in self._seen
+        ]
 
 
 class _Bed:
@@ -236,29 +293,31 @@ class _Bed:
         # pinned as it is: torch's own allocator would round it up to a power of two
         code = torch.cuda.cudart().cudaHostRegister(self._memory.data_ptr(), self._memory.numel(), 0)
         if int(code):
-            raise JudgeError(f"the judge cannot sleep: {self._memory.numel() / 1e9:.1f} GB could not be pinned ({code})")
+            raise JudgeError(
+                f"the judge cannot sleep: {self._memory.numel() / 1e9:.1f} GB could not be pinned ({code})"
+            )
         starts = [sum(sizes[:index]) for index in range(len(sizes))]
         self._copies = [
             self._memory[start : start + weight.numel() * weight.element_size()].view(weight.dtype).view(weight.shape)
             for start, weight in zip(starts, self._weights, strict=True)
         ]
-        for copy, weight in zip(self._copies, self._weights, strict=True):
-            copy.copy_(weight.data, non_blocking=True)
+        for kept, weight in zip(self._copies, self._weights, strict=True):
+            kept.copy_(weight.data, non_blocking=True)
         torch.cuda.synchronize()
 
     def lie_down(self) -> None:
         import torch
 
-        for copy, weight in zip(self._copies, self._weights, strict=True):
-            weight.data = copy
+        for kept, weight in zip(self._copies, self._weights, strict=True):
+            weight.data = kept
         torch.cuda.empty_cache()
         self.taken = True
 
     def get_up(self, device) -> None:
         import torch
 
-        for copy, weight in zip(self._copies, self._weights, strict=True):
-            weight.data = copy.to(device, non_blocking=True)
+        for kept, weight in zip(self._copies, self._weights, strict=True):
+            weight.data = kept.to(device, non_blocking=True)
         torch.cuda.synchronize()
         self.taken = False
 
@@ -309,6 +368,13 @@ def _variants(tokenizer, letter: str) -> list[int]:
     if not found:
         raise JudgeError(f"the model's tokenizer has no token for the letter {letter}: choose another model")
     return sorted(found)
+
+
+def _harmless(text: str, special: list[str]) -> str:
+    """The text with a space inside whatever the tokenizer would take for a mark: no note can end the user's turn."""
+    for token in special:
+        text = text.replace(token, f"{token[:1]} {token[1:]}")
+    return text
 
 
 def _common(first: list[int], second: list[int]) -> list[int]:
