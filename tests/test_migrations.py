@@ -18,7 +18,7 @@ def test_opening_applies_every_migration_once_and_in_order(tmp_path):
     path = tmp_path / "runs.db"
     for _ in range(2):
         Store(path).close()
-    assert names(path) == ["runs", "trainer_log", "games", "per_step", "reviews", "step_ends", "memory_by_role"]
+    assert names(path) == ["runs", "trainer_log", "games", "per_step", "reviews", "step_ends", "memory_by_role", "probes"]
     assert names(path) == [migration.name for migration in migrations._migrations]
 
 

@@ -32,6 +32,9 @@ class Judge(Protocol):
     async def judge(self, question: Question) -> Verdict:
         """What the note is, against the clean one. A judge that cannot tell says so: `label` None."""
 
+    async def ask(self, question: Question) -> Verdict:
+        """The judge's own view, as probes need it: the same without comparison with the case's notes and without memory."""
+
 
 async def truth_of(judge: Judge, sample: Sample) -> Verdict:
     """What the sample's note is: the data set says so of its own notes, the judge of a rewritten one."""
