@@ -43,8 +43,8 @@ def run(config: RunConfig, runs: Path, pairs: Path | None, each: int = EACH) -> 
     )  # fmt: skip
     argv = [_python(config), "-m", "medical_team.judge.check"]
     done = subprocess.run(
-        argv, cwd=PROJECT, env=_environment(config), input=wanted.model_dump_json(), text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        argv, cwd=PROJECT, env=_environment(config), input=wanted.model_dump_json(), text=True,
+        capture_output=True,
     )  # fmt: skip
     if done.returncode:
         raise CheckFailed(_last(done.stderr))

@@ -58,4 +58,4 @@ def test_processes_that_open_a_new_database_at_once_agree(tmp_path):
     path = tmp_path / "runs.db"
     with get_context("spawn").Pool(4) as pool:
         assert pool.map(open_store, [path] * 8) == [[(0,)]] * 8
-    assert names(path) == ["runs", "trainer_log", "games", "per_step", "reviews", "step_ends", "memory_by_role"]
+    assert names(path) == ["runs", "trainer_log", "games", "per_step", "reviews", "step_ends", "memory_by_role", "probes"]

@@ -35,6 +35,9 @@ class Judge(Protocol):
     async def ask(self, question: Question) -> Verdict:
         """The judge's own view, as probes need it: the same without comparison with the case's notes and without memory."""
 
+    async def close(self) -> None:
+        """Lets go of connections; in the event loop that the judge was asked in."""
+
 
 async def truth_of(judge: Judge, sample: Sample) -> Verdict:
     """What the sample's note is: the data set says so of its own notes, the judge of a rewritten one."""

@@ -44,7 +44,10 @@ def cases(wanted: Wanted) -> tuple[list[list[Case]], str]:
 
 async def ask(judge: Judge, probes: Sequence[Probe]) -> list[report.Asked]:
     """The judge's verdicts on the probes, all asked at once."""
-    verdicts = await asyncio.gather(*[judge.ask(probe.question) for probe in probes])
+    try:
+        verdicts = await asyncio.gather(*[judge.ask(probe.question) for probe in probes])
+    finally:
+        await judge.close()
     return [
         report.Asked(
             kind=probe.kind, expected=probe.expected, label=verdict.label, reason=verdict.reason, p_harm=verdict.p_harm

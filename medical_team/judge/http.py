@@ -94,6 +94,11 @@ class Client:
             await asyncio.sleep(pause(attempt))
         raise AssertionError("the last attempt returns or raises")
 
+    async def close(self) -> None:
+        if self._open:
+            await self._open[1].aclose()
+            self._open = None
+
     def _here(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
         """The connections of this event loop."""
         loop = asyncio.get_running_loop()
@@ -126,6 +131,9 @@ class ChatBackend:
             "top_logprobs": TOP,
         }
         return read_reply(await self._client.post("/chat/completions", body), mode)
+
+    async def close(self) -> None:
+        await self._client.close()
 
 
 def read_reply(content: bytes, mode: Mode) -> Answer:
@@ -189,6 +197,9 @@ class ServerJudge(PatientJudge):
         if told.reason in ("failed", "timeout"):
             raise JudgeError(f"the judge server could not tell: {told.rationale}")
         return Verdict(**{name: value for name, value in told if name != "valid"})
+
+    async def close(self) -> None:
+        await self._client.close()
 
 
 def server_name(settings: JudgeSettings) -> str:

@@ -40,5 +40,9 @@ class LocalBackend:
                 loop = asyncio.get_running_loop()
                 self._bedtime = loop.call_later(self._sleep_after, self._go_to_sleep, loop)
 
+    async def close(self) -> None:
+        if self._bedtime:
+            self._bedtime.cancel()
+
     def _go_to_sleep(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.run_in_executor(None, self.model.sleep)

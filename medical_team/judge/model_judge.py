@@ -32,6 +32,8 @@ class Backend(Protocol):
     async def ask(self, question: Question, mode: Mode) -> Answer:
         """Errors: TimeoutError; Unreadable; anything else is a failure of the judge."""
 
+    async def close(self) -> None: ...
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -91,6 +93,9 @@ class PatientJudge:
         """Errors: TimeoutError; Unreadable; anything else is a failure of the judge."""
         raise NotImplementedError
 
+    async def close(self) -> None:
+        raise NotImplementedError
+
     def _failed(self, reason: str, why: str) -> Verdict:
         self._failures.failed(f"{self.name}: {why}")
         return self._nothing(reason, why)
@@ -112,6 +117,9 @@ class ModelJudge(PatientJudge):
         if verdict.reason == "abstain" and rules.mode == "logit" and rules.escalate:
             verdict = self.read(await self.backend.ask(question, "explain"), "explain")
         return verdict
+
+    async def close(self) -> None:
+        await self.backend.close()
 
     def read(self, answer: Answer, mode: Mode) -> Verdict:
         """The verdict that an answer amounts to. Probabilities decide where there are any, else the letters."""

@@ -32,6 +32,9 @@ class ReferenceJudge:
         why = "the note differs from both references, and there are no rules for it"
         return Verdict(None, reason="abstain", source="rule", judge=self.name, rationale=why)
 
+    async def close(self) -> None:
+        pass
+
     def _read(self, question: Question) -> Verdict:
         reading = demo_world.compare(question.clean, question.note)
         if reading.harmful is None:
