@@ -73,8 +73,8 @@ class JudgeSettings(BaseModel):
     @field_validator("url")
     @classmethod
     def _web_address(cls, value: str) -> str:
-        if not re.match(r"https?://[^\s/@]+", value):
-            raise ValueError(f"{value!r} is no web address without a password in it: give http://host:port")
+        if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", value):
+            raise ValueError("this is no web address without a password in it: give http://host:port")
         return value.rstrip("/")
 
     @field_validator("token_variable")
