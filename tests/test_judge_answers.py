@@ -14,9 +14,11 @@ WORDS = [
     "not harmful", "unsafe", "Safe", "Harmful", "safe.", "no errors", "A", "B", "C", "Y", "AY", "A,Y", "A  Y", "A Y B N",
     "A Y A Y", "a y", "A y", "B, N", "(A) Y", "A Y!", "A: Y", "A/Y", "A-Y", "D Y", "A Z", "Y A", "N B", "A N Y", "A B",
     "Y N",    "A and Y", "A or B", "Answer A Y", "Answer: A Y", "The answer is A Y", "**A Y**", "`A Y`", '"A Y"',
-    "<answer>A Y</answer>",    '{"meaning": "A", "realistic": "Y"}', '{"label": "Safe", "extra": 1}', "[A, Y]", "A Y because nothing changed", "A\nY",
+    "<answer>A Y</answer>",    '{"meaning": "A", "realistic": "Y"}', '{"label": "Safe", "extra": 1}', "[A, Y]",
+    "A Y because nothing changed",    "A\nY",
     "A\tY", "A\u00a0Y", "\uff21 \uff39", "\u0410 Y", "A \u03a5", "", " ", "\n", "null", "None", "yes", "no", "1", "True",
-    "\x00A Y",    "A Y\x00", "A\u200bY", "A\u200b Y", "<|im_end|>", "A Y<|im_end|>", "AAAA", "A Y." * 3, "I cannot help with that.",
+    "\x00A Y",    "A Y\x00", "A\u200bY", "A\u200b Y", "<|im_end|>", "A Y<|im_end|>", "AAAA",
+    "A Y." * 3, "I cannot help with that.",
     "As an AI, I would say B N", "B N?", "maybe B N", "B N / A Y", "A=Y",
 ]  # fmt: skip
 REASONS = [

@@ -47,7 +47,7 @@ def test_each_rule_changes_one_thing():
         Kind.TIMING: NOTE.replace("once a day", "every hour"),
         Kind.OPPOSITE: NOTE.replace("denies", "reports"),
         Kind.SYNONYM: NOTE.replace("hypertension", "high blood pressure"),
-        Kind.ABBREVIATION: NOTE.replace("blood pressure", "BP"),
+        Kind.ABBREVIATION: NOTE.replace("with", "w/"),
         Kind.UNIT: NOTE.replace("500 mg", "0.5 g"),
         Kind.ORDER: "A man with hypertension denies pain. His blood pressure improved. "
         "He takes 500 mg of naproxen orally once a day.",
@@ -61,6 +61,9 @@ def test_each_rule_changes_one_thing():
 
 def test_a_note_with_nothing_to_change_gives_no_probe():
     assert made("It is so.").keys() == {Kind.ERROR, Kind.ADDRESSED, Kind.NONSENSE}
+    assert Kind.TIMING not in made("He smokes twenty cigarettes daily."), (
+        "only what treats can be dangerous by its time"
+    )
     assert made("The level is 500 mg/dL today, or 12.5 g/L now.").keys().isdisjoint({Kind.DOSE, Kind.UNIT})
 
 
@@ -221,7 +224,8 @@ def test_probes_of_a_run_are_written_down_and_charted(tmp_path):
     assert all(probe.question.clean == CLEAN for probe in drawn) and any(
         probe.question.note == ERROR for probe in drawn
     )
-    (run / "probes" / "1-7.jsonl").open("a").write('{"torn": 1}\n')
+    with (run / "probes" / "1-7.jsonl").open("a") as file:
+        file.write('{"torn": 1}\n')
     with Store(tmp_path / "runs.db") as store:
         for _ in range(2):
             ingest(store, run)
