@@ -96,8 +96,8 @@ def test_a_note_that_is_not_the_data_sets_own_is_judged(reward_func, tmp_path):
         tmp_path, [replace(sample(kinds[0]), note=CLEAN), replace(sample(kinds[1]), note=REWORDED)]
     )
     known, tie = (reward_func([prompt + say("Safe") + END], [prompt], [label]) for prompt, label in (clean, reworded))
-    assert known["rewards"] == 2.0 and known["extra_logs"]["assessor_raw"] == 2.0
-    assert tie["rewards"] == 0.0
+    assert known["extra_logs"]["assessor_raw"] == 2.0
+    assert tie["rewards"] == tie["extra_logs"]["assessor_raw"] == 0.0
     records = read_folder(tmp_path / "games")
     assert [(record.truth, record.verdict.source, record.verdict.reason) for record in records] == [
         ("Safe", "match", "ok"),
