@@ -155,15 +155,19 @@ def measure(model: LocalModel, questions: list[Question], few: int) -> list[dict
     return rows
 
 
-def sleeping(model: LocalModel) -> list[dict]:
-    """Sleep and wake, twice: the first sleep pins memory and copies the weights, later ones only let go of them."""
-    rows = []
+def sleeping(model: LocalModel, questions: list[Question]) -> list[dict]:
+    """Sleep and wake, twice: the first sleep pins memory and copies the weights, later ones only let go of them.
+
+    Errors: AssertionError if the judge says anything else after it slept.
+    """
+    rows, before = [], model.answers(questions, "logit")
     for turn in ("first", "later") if model.device.type == "cuda" else ():
         for name, act in (("sleep", model.sleep), ("wake", model.wake)):
             with Meter(model.device) as meter:
                 act()
             rows.append({"what": f"{turn} {name}", "seconds": meter.seconds,
                          "held_after_mb": torch.cuda.memory_allocated() / MB})  # fmt: skip
+    assert model.answers(questions, "logit") == before
     return rows
 
 
@@ -201,7 +205,7 @@ def run(asked: argparse.Namespace, folder: Path) -> dict:
         "weights_mb": sum(one.numel() * one.element_size() for one in model.model.parameters()) / MB,
         "pairs": len(questions), "prompt_tokens": sum(lengths) / len(lengths),
         "shared_tokens": model.shared_tokens, "ways": measure(model, questions, asked.one_by_one),
-        "sleep": sleeping(model),
+        "sleep": sleeping(model, questions[:8]),
     }  # fmt: skip
 
 

@@ -143,9 +143,9 @@ class Known(FixedJudge):
 
 
 @contextmanager
-def judge_server(judge, secret: str | None = None):
+def judge_server(judge, secret: str | None = None, port: int = 0):
     app = application(judge, None, secret, GameConfig())
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
