@@ -167,7 +167,8 @@ def sleeping(model: LocalModel, questions: list[Question]) -> list[dict]:
                 act()
             rows.append({"what": f"{turn} {name}", "seconds": meter.seconds,
                          "held_after_mb": torch.cuda.memory_allocated() / MB})  # fmt: skip
-    assert model.answers(questions, "logit") == before
+    after = model.answers(questions, "logit")
+    assert all(abs(one.odds.harm - other.odds.harm) < 0.02 for one, other in zip(before, after, strict=True))
     return rows
 
 
