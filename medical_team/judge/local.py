@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Literal
 
-from medical_team.judge import Question
+from medical_team.judge import Question, hub_model
 from medical_team.judge.answers import Answer, Meaning, Mode, Odds, prompt, read_explained
+from medical_team.judge.bed import Bed
+from medical_team.judge.hub_model import Precision
+from medical_team.judge.likeliest import Likeliest
 from medical_team.judge.model_files import JudgeError, load_error
 
-Precision = Literal["bf16", "8bit", "4bit", "fp32"]
 MEANINGS, STYLES = tuple(Meaning), ("Y", "N")
 
 
@@ -56,12 +58,11 @@ class LocalModel:
         wanted = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(wanted)
         try:
-            self.tokenizer, self.model = _load(options, self.device)
+            self.tokenizer, self.model, self._ends = hub_model.load(options.model, options.precision, self.device)
         except Exception as error:
             raise load_error(options.model, error) from error
-        self._ends = _quiet_generation(self.model, self.tokenizer)
-        self._meanings = [_variants(self.tokenizer, letter) for letter in MEANINGS]
-        self._styles = [_variants(self.tokenizer, letter) for letter in STYLES]
+        self._meanings = [hub_model.variants(self.tokenizer, letter) for letter in MEANINGS]
+        self._styles = [hub_model.variants(self.tokenizer, letter) for letter in STYLES]
         self._bed = None
         self._instructions = _common(*[self.prompt_ids(Question(text, "", text), "logit") for text in ("a", "1")])
         self._instructions_cache = None
@@ -80,12 +81,14 @@ class LocalModel:
     def chat_ids(self, messages: list[tuple[str, str]]) -> list[int]:
         """Roles and texts in the model's chat template, with one beginning token if it has any."""
         tokenizer = self.tokenizer
-        chat = [{"role": role, "content": _harmless(text, tokenizer.all_special_tokens)} for role, text in messages]
+        chat = [
+            {"role": role, "content": hub_model.harmless(text, tokenizer.all_special_tokens)} for role, text in messages
+        ]
         if tokenizer.chat_template:
             text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         else:
             text = "\n\n".join(message["content"] for message in chat) + "\n"
-        return _begin_once(tokenizer, tokenizer(text, add_special_tokens=False)["input_ids"])
+        return hub_model.begin_once(tokenizer, tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def complete(self, rows: list[list[int]], most_tokens: int, top: int = 0) -> list[Completion]:
         """Greedy continuations, each with the `top` likeliest tokens at every place."""
@@ -104,7 +107,7 @@ class LocalModel:
         with self._turn:
             if self.device.type == "cuda" and not self.asleep:
                 self._instructions_cache = None
-                self._bed = self._bed or _Bed(self.model)
+                self._bed = self._bed or Bed(self.model)
                 self._bed.lie_down()
 
     def wake(self) -> None:
@@ -246,7 +249,7 @@ class LocalModel:
 
     def _complete(self, rows: list[list[int]], most_tokens: int, top: int) -> list[Completion]:
         ids, mask = self._padded(rows)
-        likeliest = _Likeliest(top)
+        likeliest = Likeliest(top)
         output = self.model.generate(
             input_ids=ids, attention_mask=mask, max_new_tokens=most_tokens, logits_processor=[likeliest] if top else []
         )
@@ -262,132 +265,6 @@ class LocalModel:
         return list(takewhile(lambda token: token not in self._ends, reply))
 
 
-class _Likeliest:
-    """Looks on while a reply is made, and remembers the likeliest tokens of every place."""
-
-    def __init__(self, top: int):
-        self._top, self._seen = top, []
-
-    def __call__(self, ids, scores):
-        self._seen.append(scores.float().log_softmax(-1).topk(min(self._top, scores.shape[-1])))
-        return scores
-
-    def places(self) -> list[list[list[tuple[int, float]]]]:
-        """For every place and row: token ids with their log probabilities, likeliest first."""
-        return [
-            [list(zip(*pair, strict=True)) for pair in zip(one.indices.tolist(), one.values.tolist(), strict=True)]
-            for one in self._seen
-        ]
-
-
-class _Bed:
-    """Where the weights lie while the GPU belongs to others. Frozen weights are copied out only once."""
-
-    def __init__(self, model):
-        import torch
-
-        self.taken = False
-        self._weights = list(model.parameters())
-        sizes = [-(-weight.numel() * weight.element_size() // 256) * 256 for weight in self._weights]
-        self._memory = torch.empty(sum(sizes), dtype=torch.uint8)
-        # pinned as it is: torch's own allocator would round it up to a power of two
-        code = torch.cuda.cudart().cudaHostRegister(self._memory.data_ptr(), self._memory.numel(), 0)
-        if int(code):
-            raise JudgeError(
-                f"the judge cannot sleep: {self._memory.numel() / 1e9:.1f} GB could not be pinned ({code})"
-            )
-        starts = [sum(sizes[:index]) for index in range(len(sizes))]
-        self._copies = [
-            self._memory[start : start + weight.numel() * weight.element_size()].view(weight.dtype).view(weight.shape)
-            for start, weight in zip(starts, self._weights, strict=True)
-        ]
-        for kept, weight in zip(self._copies, self._weights, strict=True):
-            kept.copy_(weight.data, non_blocking=True)
-        torch.cuda.synchronize()
-
-    def lie_down(self) -> None:
-        import torch
-
-        for kept, weight in zip(self._copies, self._weights, strict=True):
-            weight.data = kept
-        torch.cuda.empty_cache()
-        self.taken = True
-
-    def get_up(self, device) -> None:
-        import torch
-
-        for kept, weight in zip(self._copies, self._weights, strict=True):
-            weight.data = kept.to(device, non_blocking=True)
-        torch.cuda.synchronize()
-        self.taken = False
-
-
-def _load(options: Options, device):
-    import torch
-    import transformers
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
-
-    config = AutoConfig.from_pretrained(options.model)
-    if any(name.endswith("ForCausalLM") for name in config.architectures or ()):
-        kind = AutoModelForCausalLM
-    elif type(config) in AutoModelForImageTextToText._model_mapping:
-        kind = AutoModelForImageTextToText
-    else:
-        raise JudgeError(f"{options.model} is no causal and no image-text-to-text model: {config.architectures}")
-    how: dict = {"dtype": torch.float32 if options.precision == "fp32" else torch.bfloat16}
-    if options.precision in ("8bit", "4bit"):
-        how["quantization_config"] = transformers.BitsAndBytesConfig(
-            load_in_8bit=options.precision == "8bit", load_in_4bit=options.precision == "4bit",
-            bnb_4bit_compute_dtype=torch.bfloat16, bnb_4bit_quant_type="nf4",
-        )  # fmt: skip
-        how["device_map"] = {"": device}
-    model = kind.from_pretrained(options.model, attn_implementation="sdpa", **how)
-    tokenizer = AutoTokenizer.from_pretrained(options.model)
-    return tokenizer, (model if "device_map" in how else model.to(device)).eval()
-
-
-def _quiet_generation(model, tokenizer) -> list[int]:
-    """Greedy, with no compiling, whatever the model's own settings say. Returns its end tokens."""
-    from transformers import GenerationConfig
-
-    ends = model.generation_config.eos_token_id or tokenizer.eos_token_id
-    ends = ends if isinstance(ends, list) else [ends or 0]
-    model.generation_config = GenerationConfig(
-        do_sample=False, eos_token_id=ends, pad_token_id=ends[0], cache_implementation="dynamic"
-    )
-    return ends
-
-
-def _variants(tokenizer, letter: str) -> list[int]:
-    """Every single token that is the letter, with or without a space before it. Errors: JudgeError if there is none."""
-    vocabulary = tokenizer.get_vocab()
-    found = {vocabulary[text] for text in (letter, f"\u2581{letter}", f"\u0120{letter}") if text in vocabulary}
-    for text in (letter, f" {letter}"):
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        found |= set(ids) if len(ids) == 1 else set()
-    if not found:
-        raise JudgeError(f"the model's tokenizer has no token for the letter {letter}: choose another model")
-    return sorted(found)
-
-
-def _harmless(text: str, special: list[str]) -> str:
-    """The text with a space inside whatever the tokenizer would take for a mark: no note can end the user's turn."""
-    for token in special:
-        text = text.replace(token, f"{token[:1]} {token[1:]}")
-    return text
-
-
 def _common(first: list[int], second: list[int]) -> list[int]:
     """What both begin with."""
     return [one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))]
-
-
-def _begin_once(tokenizer, ids: list[int]) -> list[int]:
-    begin = tokenizer.bos_token_id
-    if begin is None:
-        return ids
-    wanted = tokenizer("a")["input_ids"][:1] == [begin] or ids[:1] == [begin]
-    body = ids
-    while body[:1] == [begin]:
-        body = body[1:]
-    return [begin, *body] if wanted else body
