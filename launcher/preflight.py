@@ -17,7 +17,20 @@ from typing import Literal, NamedTuple
 import psutil
 from pydantic import ValidationError
 
-from launcher import engine, hub, judge_check, memory, memory_advice, model_shape, prepare, process, rundir, state, supervise, wandb
+from launcher import (
+    engine,
+    hub,
+    judge_check,
+    memory,
+    memory_advice,
+    model_shape,
+    prepare,
+    process,
+    rundir,
+    state,
+    supervise,
+    wandb,
+)
 from launcher.config import DEMO_MODEL, RunConfig
 from launcher.reading import Unreadable
 from launcher.runs import DEMO_MODEL_FOLDER, Runs, config_of
@@ -210,7 +223,7 @@ def _planned_judge(config: RunConfig) -> memory.Judge | None:
         return None
     bits = {"bf16": 16, "8bit": 8, "4bit": 4, "fp32": 32}[settings.precision]
     try:
-        return memory_report.judge(settings.model, bits, bool(settings.sleep_after_s))
+        return memory.Judge(model_shape.of_model(settings.model).parameters, bits, bool(settings.sleep_after_s))
     except model_shape.UnknownShape:
         return None
 

@@ -14,7 +14,7 @@ from test_game import CLEAN, ERROR, REWORDED, FixedJudge, sample, say
 from medical_team import data
 from medical_team.config import GameConfig
 from medical_team.judge import Question
-from medical_team.judge.http import read_reply
+from medical_team.judge.chat_reply import read_reply
 from medical_team.judge.model_files import JudgeError
 from medical_team.judge.model_judge import Unreadable
 from medical_team.judge.server import application
