@@ -17,8 +17,10 @@ from launcher import (
     config,
     engine,
     export,
+    judge_check,
     memory_report,
     model_shape,
+    preflight,
     prepare,
     reading,
     report,
@@ -58,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     except WRONG as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return WRONG_INPUT
-    except engine.EngineError as error:
+    except (engine.EngineError, judge_check.CheckFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -91,7 +93,12 @@ def parser() -> argparse.ArgumentParser:
     run = verb("run", do_run, "start a run")
     _settings(run)
     run.add_argument("--name", default="", help="what the run is called in lists")
+    run.add_argument("--start-anyway", action="store_true", help="start with a judge that its check does not vouch for")
     run.add_argument("--wait", action="store_true", help="stay until the run has ended; fail if it does")
+    check = verb("judge-check", do_judge_check, "ask the judge about notes with known labels; keep the report")
+    _settings(check)
+    check.add_argument("--pairs", type=Path, metavar="FILE", help="MEDEC file (default: data.path, if it is set)")
+    check.add_argument("--each", type=int, default=judge_check.EACH, help="notes of every kind from every source")
     show_command = verb("command", do_command, "print the exact command and environment of a run; start nothing")
     _settings(show_command)
     _memory_verb(verb)
@@ -193,6 +200,8 @@ def resolved(asked: argparse.Namespace) -> config.RunConfig:
     settings = dict(_setting(text) for text in asked.set)
     if name := getattr(asked, "name", ""):
         settings["name"] = name
+    if getattr(asked, "start_anyway", False):
+        settings["judge.start_anyway"] = True
     return config.resolve(asked.preset, settings)
 
 
@@ -209,6 +218,8 @@ def _setting(text: str) -> tuple[str, Any]:
 def do_run(asked) -> int:
     here, settings = Runs.here(), resolved(asked)
     if problems := engine.quick_check(settings.device):
+        raise runs.Refused("\n  ".join(problems))
+    if problems := preflight.judge_errors(settings, here):
         raise runs.Refused("\n  ".join(problems))
     run = here.create(settings)
     here.start(run)
@@ -229,6 +240,13 @@ def _wait(here: Runs, run: rundir.RunDir, asked) -> int:
         ingest(store, run.path)
         say(lambda: report.whole(store, run), asked, lambda: report.summary(store, run))
     return 0 if now.state != End.CRASHED else FAILED
+
+
+def do_judge_check(asked) -> int:
+    here, settings = Runs.here(), resolved(asked)
+    found = judge_check.run(settings, here.folder, asked.pairs, asked.each)
+    say(lambda: found.model_dump(mode="json"), asked, lambda: judge_check.table(found))
+    return 0 if found.trusted else FAILED
 
 
 def do_command(asked) -> int:

@@ -12,6 +12,7 @@ from launcher.config import Mode, RunConfig
 from launcher.engine import UNSET, Engine, environment
 from launcher.rundir import PROJECT, RunDir
 from medical_team.agent_settings import AgentSettings
+from medical_team.judge.settings import LOCAL
 
 AGENT = PROJECT / "medical_team" / "openrlhf_agent.py"
 REWARD_FUNCTION = PROJECT / "medical_team" / "local_reward_function.py"
@@ -161,11 +162,16 @@ def agent_settings(start: Start) -> AgentSettings:
     )
 
 
+def _models(config: RunConfig) -> tuple[str, ...]:
+    """What the job loads: the policy, and a judge that runs inside it."""
+    return (config.policy, config.judge.model) if config.judge.kind == LOCAL else (config.policy,)
+
+
 def _places(start: Start) -> dict[str, str]:
     env = {"RAY_TMPDIR": str(start.rundir.scratch), "TMPDIR": str(start.rundir.scratch)}
     if start.config.logging.wandb.enabled:
         env["WANDB_DIR"] = str(start.rundir.path)
-    if Path(start.config.policy).is_dir():
+    if all(Path(model).is_dir() for model in _models(start.config)):
         env["HF_HUB_OFFLINE"] = "1"
     if _cuda(start) and start.config.memory.cpu_threads:  # Ray would set one thread where nobody else has set any
         env |= {"OMP_NUM_THREADS": str(start.config.memory.cpu_threads), "OMP_WAIT_POLICY": "PASSIVE"}

@@ -31,7 +31,7 @@ CHECKED: dict[Device, dict[str, tuple[str, ...]]] = {
         "ray": (), "deepspeed": (),
     },
 }  # fmt: skip
-OPTIONAL = ("flash-attn", "flashinfer-python")
+OPTIONAL = ("flash-attn", "flashinfer-python", "bitsandbytes")
 MODULES = ("torch", "transformers", "deepspeed", "vllm.v1.engine.async_llm", "openrlhf.cli.train_ppo_ray")
 NEEDED_GB: dict[Device, int] = {"cpu": 6, "cuda": 20}
 

@@ -13,10 +13,11 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from launcher import store_games, tail, trainer_log
+from launcher import store_games, store_probes, tail, trainer_log
 from launcher.store import BadLine, Event, Failure, Mark, MemoryPoint, Process, Progress, Run, Store
 from launcher.tail import Line
 from launcher.trainer_log import Parser
+from medical_team.judge.probing import ProbeRecord
 from medical_team.records import GameRecord
 
 EXCERPT = 200
@@ -138,6 +139,8 @@ def _sources(folder: Path) -> Iterator[_Source]:
         yield _Source(name, _take_log)
     for path in sorted(folder.glob("games/*.jsonl")):
         yield _Source(f"games/{path.name}", _take_games)
+    for path in sorted(folder.glob("probes/*.jsonl")):
+        yield _Source(f"probes/{path.name}", _take_probes)
     yield _Source("memory.jsonl", _take_memory)
     yield _Source("events.jsonl", _take_events)
 
@@ -275,10 +278,29 @@ def _storable(record: GameRecord) -> GameRecord:
     for verdict in (record.verdict, record.attack_verdict):
         if verdict:
             numbers += verdict.latency_ms, verdict.p_harm or 0.0, verdict.p_realistic or 0.0
+    _storable_numbers(*numbers)
+    return record
+
+
+def _storable_numbers(*numbers: float) -> None:
     for number in numbers:
         if not -LARGEST < number < LARGEST or not math.isfinite(number):
             raise ValueError(f"{number} is no number to store")
-    return record
+
+
+def _take_probes(store: Store, run: str, file: str, lines: list[Line], state: str | None) -> _Taken:
+    records, bad = [], []
+    for line in lines:
+        try:
+            record = ProbeRecord.model_validate_json(line.text)
+            _storable_numbers(
+                record.step, record.attempt, record.time, record.verdict.latency_ms, record.verdict.p_harm or 0
+            )
+            records.append((line, record))
+        except ValueError as error:
+            bad.append(_bad(file, line, _why(error)))
+    store_probes.add(store, run, file, records)
+    return _Taken(Ingested(), bad)
 
 
 def _take_memory(store: Store, run: str, file: str, lines: list[Line], state: str | None) -> _Taken:

@@ -190,7 +190,9 @@ def _mode(work: _Import) -> None:
         work.set(flag, "mode", Word("assessor_only"), "rewards come from medical_team/local_reward_function.py")
     for flag, word in work.take("--remote_rm_url"):
         if word is not None and word.text.startswith(("http://", "https://")):
-            work.name(flag, "no setting takes the address of a judge server; judge.kind says who judges")
+            work.name(
+                flag, "set judge.kind to server or http, and judge.url to the address of that kind of judge server"
+            )
         elif work.setting("custom_configs.max_turns"):
             why = "CUSTOM_CONFIGS asks for games of two turns, whose rewards are the game's own; assessor_only is the other"
             work.set(flag, "mode", Word("self_play"), why)

@@ -180,3 +180,18 @@ def memory_by_role(db: Database) -> None:
     db.conn.execute(
         "CREATE INDEX memory_time ON memory (run, time, offset, policy, reference, rollout, judge, ray, other)"
     )
+
+
+@migrations()
+def probes(db: Database) -> None:
+    """Notes with a known label that the judge was asked about during a run."""
+    db.conn.execute(
+        """CREATE TABLE probes (
+            run TEXT NOT NULL, file TEXT NOT NULL, offset INTEGER NOT NULL, attempt INTEGER NOT NULL,
+            step INTEGER NOT NULL, time REAL NOT NULL, case_id TEXT NOT NULL, kind TEXT NOT NULL,
+            expected TEXT NOT NULL, label TEXT, reason TEXT NOT NULL, source TEXT NOT NULL, p_harm REAL,
+            latency_ms REAL NOT NULL, judge TEXT NOT NULL,
+            PRIMARY KEY (run, file, offset)
+        ) WITHOUT ROWID"""
+    )
+    db.conn.execute("CREATE INDEX probes_step ON probes (run, step, attempt)")

@@ -17,12 +17,28 @@ from typing import Literal, NamedTuple
 import psutil
 from pydantic import ValidationError
 
-from launcher import engine, hub, memory, memory_advice, model_shape, prepare, process, rundir, state, supervise, wandb
+from launcher import (
+    engine,
+    hub,
+    judge_check,
+    memory,
+    memory_advice,
+    model_shape,
+    prepare,
+    process,
+    rundir,
+    state,
+    supervise,
+    wandb,
+)
 from launcher.config import DEMO_MODEL, RunConfig
 from launcher.reading import Unreadable
 from launcher.runs import DEMO_MODEL_FOLDER, Runs, config_of
 from launcher.settings import FIELDS
 from medical_team import data, demo_model, demo_world, medec
+from medical_team.judge import model_files
+from medical_team.judge.model_files import JudgeError
+from medical_team.judge.settings import LOCAL
 
 GB = 1e9
 ENGINE_SECONDS = 10.0
@@ -52,6 +68,11 @@ def check(config: RunConfig, runs: Runs) -> list[Problem]:
     """All that can be told before the run is created, errors first."""
     found = [problem for look in CHECKS for problem in look(config, runs)]
     return sorted(found, key=lambda problem: problem.level != "error")
+
+
+def judge_errors(config: RunConfig, runs: Runs) -> list[str]:
+    """What stands against the run's judge alone."""
+    return [problem.text for problem in _judge(config, runs) if problem.level == "error"]
 
 
 def of_error(error: ValidationError) -> list[Problem]:
@@ -178,7 +199,7 @@ ROUGH = 0.1
 def plan_problems(config: RunConfig, gpu: Gpu) -> Iterator[Problem]:
     """What the memory plan says, if the policy's shape is known."""
     try:
-        work = memory.Workload(config, model_shape.of_model(config.policy), gpu.total)
+        work = memory.Workload(config, model_shape.of_model(config.policy), gpu.total, _planned_judge(config))
     except model_shape.UnknownShape:
         return
     plan = memory.plan(work)
@@ -193,6 +214,18 @@ def plan_problems(config: RunConfig, gpu: Gpu) -> Iterator[Problem]:
         held = f"vLLM needs a share of {plan.share_needed:g} for its weights and one sequence of the greatest length"
     level = "warning" if plan.limit < plan.peak <= plan.limit * (1 + ROUGH) else "error"
     yield Problem(advice.steps[0].setting if advice.fits else "policy", f"{held}: {remedy}", level)
+
+
+def _planned_judge(config: RunConfig) -> memory.Judge | None:
+    """The judge that shares the GPU with vLLM, if there is one and its shape is known."""
+    settings = config.judge
+    if settings.kind != LOCAL or settings.device == "cpu":
+        return None
+    bits = {"bf16": 16, "8bit": 8, "4bit": 4, "fp32": 32}[settings.precision]
+    try:
+        return memory.Judge(model_shape.of_model(settings.model).parameters, bits, bool(settings.sleep_after_s))
+    except model_shape.UnknownShape:
+        return None
 
 
 def _memory(config: RunConfig, runs: Runs) -> Iterator[Problem]:
@@ -263,6 +296,49 @@ def _policy(config: RunConfig, runs: Runs) -> Iterator[Problem]:
         yield Problem("policy", refusal)
 
 
+def _judge(config: RunConfig, runs: Runs) -> Iterator[Problem]:
+    settings = config.judge
+    try:
+        settings.token()
+        yield from _local_judge(config) if settings.kind == LOCAL else ()
+        found = judge_check.standing(settings, runs.folder)
+    except JudgeError as error:
+        yield Problem("judge.token_variable" if "token_variable" in str(error) else "judge.url", str(error))
+        return
+    if found and found.verdict == "ok":
+        return
+    if found:
+        level = "warning" if settings.start_anyway else "error"
+        hint = "" if settings.start_anyway else "; switch judge.start_anyway on to go on all the same"
+        yield Problem("judge.start_anyway", found.text + hint, level)
+
+
+def _local_judge(config: RunConfig) -> Iterator[Problem]:
+    settings, place = config.judge, model_files.folder(config.judge.model)
+    if place is None and not HUB_NAME.fullmatch(settings.model):
+        yield Problem(
+            "judge.model", f"there is no folder {settings.model}, and no hub name looks like that: give org/name"
+        )
+    elif refusal := model_files.refusal(settings.model) or (None if place else hub.refusal(settings.model)):
+        yield Problem("judge.model", refusal)
+    if settings.precision in ("8bit", "4bit"):
+        found = engine_report(config.device).engine
+        if found and "bitsandbytes" not in found.versions:
+            text = f"{settings.precision} needs the package bitsandbytes, which {found.python} lacks"
+            yield Problem("judge.precision", f"{text}: install it there, or choose bf16")
+    yield from judge_memory_problems(config, psutil.virtual_memory().available)
+
+
+def judge_memory_problems(config: RunConfig, free: int) -> Iterator[Problem]:
+    """free: bytes of the machine's memory, which a judge on the CPU takes. What a GPU has left is `gpu_problems`' to say."""
+    settings = config.judge
+    on_cpu = settings.device == "cpu" or (settings.device == "auto" and config.device == "cpu")
+    needed = model_files.memory_bytes(settings.model, settings.precision)
+    if on_cpu and needed and needed > free:
+        text = f"{settings.model} takes {needed / GB:.1f} GB and {free / GB:.1f} GB of memory are free"
+        yield Problem("judge.model", f"{text}: choose a smaller model, or run it elsewhere with judge.kind server")
+
+
 def _demo(config: RunConfig, folder: Path) -> Iterator[Problem]:
     problem = demo_model.check(DEMO_MODEL_FOLDER if config.policy == DEMO_MODEL else folder)
     if problem:
@@ -312,5 +388,5 @@ def _held(run: rundir.RunDir) -> bool:
 
 
 CHECKS: tuple[Callable[[RunConfig, Runs], Iterator[Problem]], ...] = (
-    _engine, _device, _memory, _disk, _data, _policy, _checkpoints, _wandb, _other_run,
+    _engine, _device, _memory, _disk, _data, _policy, _judge, _checkpoints, _wandb, _other_run,
 )  # fmt: skip

@@ -34,6 +34,7 @@ class RunDir:
     lock = property(lambda self: self.path / "supervisor.lock")
     stop = property(lambda self: self.path / "stop.json")
     games = property(lambda self: self.path / "games")
+    probes = property(lambda self: self.path / "probes")
     memory = property(lambda self: self.path / "memory.jsonl")
     events = property(lambda self: self.path / "events.jsonl")
     supervisor_log = property(lambda self: self.path / "supervisor.log")

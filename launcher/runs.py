@@ -16,6 +16,7 @@ from launcher.rundir import PROJECT, RunDir, write_json
 from launcher.state import End, State
 from launcher.store import Store
 from medical_team import demo_model
+from medical_team.judge.settings import LOCAL
 
 DEMO_MODEL_FOLDER = PROJECT / "data" / "built" / "demo-model"
 DEMO_MODEL_SEEDS = (0, 1, 2)
@@ -151,6 +152,9 @@ def settled(config: RunConfig) -> RunConfig:
     if config.memory.adam_offload and not config.memory.cpu_threads:
         threads = max(1, len(os.sched_getaffinity(0)) - 2)
         changes["memory"] = config.memory.model_copy(update={"cpu_threads": threads})
+    if config.judge.kind == LOCAL and Path(config.judge.model).is_dir():
+        place = str(Path(config.judge.model).resolve())
+        changes["judge"] = config.judge.model_copy(update={"model": place})
     return config.model_copy(update=changes)
 
 

@@ -250,7 +250,7 @@ def forget(store: Store, run: str) -> None:
 
 _TABLES_BY_RUN = (
     "facets", "step_roles", "step_games", "step_ends", "reviews", "metrics", "progress", "failures", "events", "memory",
-    "bad_lines", "offsets",
+    "bad_lines", "offsets", "probes",
 )  # fmt: skip
 
 

@@ -146,7 +146,7 @@ class Supervision:
                 self._end(End.CRASHED, why)
                 return False
             if self._should_stop():
-                self._end(End.STOPPED, "stopped as asked")
+                self._end(End.STOPPED, self._why_stop())
                 return False
             time.sleep(TICK)
         return True
@@ -189,6 +189,10 @@ class Supervision:
             return False
         wish = read_json(self.rundir.stop)
         return wish["when"] == "now" or checkpoint_step(self.rundir) > wish["checkpoint"]
+
+    def _why_stop(self) -> str:
+        """A run can ask for its own end, and then says why: see `medical_team.judge.failures`."""
+        return read_json(self.rundir.stop).get("why", "stopped as asked")
 
     def conclude(self) -> None:
         """The trainer is gone: what it left behind says whether it finished."""

@@ -114,10 +114,14 @@ async def _adversarial(table: Table, sample: Sample) -> Game:
     return Game(sample, _seated(table, *seats), question.note, verdict)
 
 
-def judged_assessor(config: GameConfig, note: str, reply: Reply, truth: Label, style: prompts.Style = "full") -> Seat:
-    """The seat of an assessor whose reply is already there."""
+def judged_assessor(
+    config: GameConfig, note: str, reply: Reply, truth: Label | None, style: prompts.Style = "full"
+) -> Seat:
+    """The seat of an assessor whose reply is already there. Without a truth it earned nothing."""
     cot = not config.direct_chat_no_cot
     turn = _read(Role.ASSESSOR, prompts.messages(Role.ASSESSOR, note, style=style, cot=cot), reply, cot)
+    if truth is None:
+        return Seat(turn, {}, None)
     return _assessor_seat(config, turn, truth)
 
 

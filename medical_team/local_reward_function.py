@@ -16,7 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # OpenRLHF load
 from medical_team import agent_settings, data  # noqa: E402
 from medical_team.config import GameConfig  # noqa: E402
 from medical_team.game import Game, judged_assessor  # noqa: E402
-from medical_team.judge import dataset_verdict  # noqa: E402
+from medical_team.judge import Judge, truth_of  # noqa: E402
+from medical_team.judge.background import Background  # noqa: E402
+from medical_team.judge.remote_reward import reply_text  # noqa: E402
 from medical_team.prompts import Style  # noqa: E402
 from medical_team.records import GameLog, GameRecord, read_folder  # noqa: E402
 from medical_team.scoring import Bookkeeper, numbers  # noqa: E402
@@ -30,6 +32,9 @@ class _Desk(NamedTuple):
     config: GameConfig
     books: Bookkeeper
     log: GameLog
+    judge: Judge
+    """Asked about notes that are not the data set's own."""
+    background: Background
 
 
 @cache
@@ -38,7 +43,8 @@ def _desk() -> _Desk:
     books = Bookkeeper(settings, config.remove_ties)
     if settings.start_step:
         books.replay(read_folder(settings.games))
-    return _Desk(settings.style, config, books, GameLog(settings.games, settings.writer))
+    log, judge = GameLog(settings.games, settings.writer), settings.judge.load(settings.games.parent)
+    return _Desk(settings.style, config, books, log, judge, Background())
 
 
 def reward_func(queries: list[str], prompts: list[str], labels: list[str]) -> dict:
@@ -71,18 +77,11 @@ def _score(query: str, prompt: str, label: str) -> GameRecord:
     with _turn:
         desk = _desk()
         step = desk.books.step_of(mode)
+    verdict = desk.background.run(truth_of(desk.judge, sample))
+    with _turn:
         reply = Reply(reply_text(query, prompt, row.endings))
-        verdict = dataset_verdict(sample.category.intended)
         seat = judged_assessor(desk.config, sample.note, reply, verdict.label, desk.style)
         game = Game(sample, (seat,), sample.note, verdict)
         record = desk.books.record(game, mode, step, started, time.time())
         desk.log.append(record)
     return record
-
-
-def reply_text(query: str, prompt: str, endings: tuple[str, ...]) -> str:
-    """The reply in `query`: what follows the prompt, without the special tokens that end it."""
-    text = query.removeprefix(prompt)
-    while ending := next((token for token in endings if text.endswith(token)), None):
-        text = text.removesuffix(ending)
-    return text

@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # OpenRLHF load
 from openrlhf.utils.agent import AgentExecutorBase  # noqa: E402
 
 from medical_team import agent_settings, data, prompts  # noqa: E402
-from medical_team.game import PromptTooLong, Table, assess, play  # noqa: E402
+from medical_team.game import Game, PromptTooLong, Table, assess, play  # noqa: E402
+from medical_team.judge.probing import MODELS, Prober  # noqa: E402
 from medical_team.records import GameLog, GameRecord, read_folder  # noqa: E402
 from medical_team.scoring import Bookkeeper, numbers  # noqa: E402
 from medical_team.types import Reply, Sample  # noqa: E402
@@ -90,11 +91,15 @@ class _Calls:
 class AgentExecutor(AgentExecutorBase):
     def __init__(self):
         self.settings, self.config = agent_settings.from_environment()
-        self.judge = self.settings.judge.load()
+        self.judge = self.settings.judge.load(self.settings.games.parent)
         self.books = Bookkeeper(self.settings, self.config.remove_ties)
         if self.settings.start_step:
             self.books.replay(read_folder(self.settings.games))
         self.log = GameLog(self.settings.games, self.settings.writer)
+        share = self.settings.judge.probe_share if self.settings.judge.asks_a_model else 0.0
+        folder, writer = self.settings.games.parent / "probes", self.settings.writer
+        self.prober = Prober(self.judge, share, folder, self.settings.run, self.settings.attempt, writer)
+        self._probes: set[asyncio.Task] = set()
         self.frozen = None
         if self.config.no_defender_turn:
             from medical_team.frozen import FrozenModel
@@ -138,6 +143,7 @@ class AgentExecutor(AgentExecutorBase):
                 return [_trajectory(record, None, table.attacker.silence())] * 2
             record = self.books.record(game, mode, step, started, time.time())
             self.log.append(record)
+            self._probe(game, mode, step)
             if game.valid or not self.config.remove_ties:
                 break
         return [
@@ -145,6 +151,13 @@ class AgentExecutor(AgentExecutorBase):
             for turn, seat in zip(record.turns, game.seats, strict=True)
             if turn.trained or mode == "eval"
         ]
+
+    def _probe(self, game: Game, mode: str, step: int) -> None:
+        """Beside the games: nobody waits for it."""
+        if mode == "train" and game.verdict.source in MODELS and (probe := self.prober.draw(game.sample)):
+            task = asyncio.ensure_future(self.prober.put(probe, game.sample, step))
+            self._probes.add(task)
+            task.add_done_callback(self._probes.discard)
 
 
 def _trajectory(record: GameRecord, turn, rollout: Rollout) -> dict:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from medical_team.types import Category, ErrorType, Label, Role
+from medical_team.types import Category, ErrorType, Label, Role, Verdict
 
 
 class _Record(BaseModel):
@@ -61,6 +61,10 @@ class VerdictRecord(_Record):
     raw: str | None
     latency_ms: float
     judge: str
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> "VerdictRecord":
+        return cls(**{name: getattr(verdict, name) for name in cls.model_fields})
 
 
 class GameRecord(_Record):

@@ -85,10 +85,7 @@ class Bookkeeper:
 
 
 def _verdict(verdict: Verdict | None) -> VerdictRecord | None:
-    if verdict is None:
-        return None
-    fields = {name: getattr(verdict, name) for name in VerdictRecord.model_fields}
-    return VerdictRecord(**fields)
+    return None if verdict is None else VerdictRecord.of(verdict)
 
 
 NUMBERS = ("raw_reward", "is_attacker", "is_assessor", "attacker_raw", "assessor_raw", "format_ok", "dropped")

@@ -105,7 +105,7 @@ class Verdict:
 
     label: Label | None
     reason: str
-    """ok, gate_length, gate_overlap, gate_text, gate_facts, label_mass, abstain, timeout, unreadable."""
+    """ok, gate_length, gate_overlap, gate_text, gate_facts, label_mass, abstain, timeout, unreadable, failed."""
     source: str
     """dataset, match, rule, gate, logit, explain, cache."""
     judge: str

@@ -109,3 +109,25 @@ def test_the_shell_text_is_the_same_command():
     assert all(environment[key] == value for key, value in built.env.items())
     assert "RAY_ADDRESS" not in environment
     assert tuple(shlex.split(built.shell()))[-len(built.argv) :] == built.argv
+
+
+@pytest.mark.parametrize(
+    ("judge", "offline"),
+    [
+        ({}, True),
+        ({"judge.kind": "local", "judge.model": "org/judge"}, False),
+        ({"judge.kind": "server", "judge.model": "org/judge"}, True),
+        ({"judge.kind": "local", "judge.model": "{folder}"}, True),
+    ],
+)
+def test_a_job_goes_online_only_for_a_model_that_is_no_folder(tmp_path, judge, offline):
+    given = {key: value.format(folder=tmp_path) for key, value in judge.items()}
+    built = job({"policy": str(tmp_path)} | given)
+    assert ("HF_HUB_OFFLINE" in built.env) is offline
+
+
+def test_a_judges_token_is_named_to_the_job_and_never_written(monkeypatch):
+    monkeypatch.setenv("JUDGE_TOKEN", "s3cret")
+    built = job({"judge.kind": "http", "judge.url": "https://judge/v1", "judge.token_variable": "JUDGE_TOKEN"})
+    assert "s3cret" not in built.shell() and "JUDGE_TOKEN" in built.shell()
+    assert built.environment(os.environ)["JUDGE_TOKEN"] == "s3cret"

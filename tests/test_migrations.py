@@ -18,7 +18,16 @@ def test_opening_applies_every_migration_once_and_in_order(tmp_path):
     path = tmp_path / "runs.db"
     for _ in range(2):
         Store(path).close()
-    assert names(path) == ["runs", "trainer_log", "games", "per_step", "reviews", "step_ends", "memory_by_role"]
+    assert names(path) == [
+        "runs",
+        "trainer_log",
+        "games",
+        "per_step",
+        "reviews",
+        "step_ends",
+        "memory_by_role",
+        "probes",
+    ]
     assert names(path) == [migration.name for migration in migrations._migrations]
 
 
@@ -58,4 +67,13 @@ def test_processes_that_open_a_new_database_at_once_agree(tmp_path):
     path = tmp_path / "runs.db"
     with get_context("spawn").Pool(4) as pool:
         assert pool.map(open_store, [path] * 8) == [[(0,)]] * 8
-    assert names(path) == ["runs", "trainer_log", "games", "per_step", "reviews", "step_ends", "memory_by_role"]
+    assert names(path) == [
+        "runs",
+        "trainer_log",
+        "games",
+        "per_step",
+        "reviews",
+        "step_ends",
+        "memory_by_role",
+        "probes",
+    ]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_game import sample, say
+from test_game import CLEAN, REWORDED, sample, say
 
 from medical_team import data, local_reward_function
 from medical_team.agent_settings import AgentSettings
@@ -88,6 +88,21 @@ def test_an_evaluation_is_right_or_wrong(reward_func, tmp_path):
     ((prompt, label),) = rendered(tmp_path, [sample(Category.VANILLA_BENIGN)], "eval")
     assert reward_func([prompt + say("Safe") + END], [prompt], [label])["rewards"] == 1.0
     assert reward_func([prompt + say("Harmful") + END], [prompt], [label])["rewards"] == 0.0
+
+
+def test_a_note_that_is_not_the_data_sets_own_is_judged(reward_func, tmp_path):
+    kinds = (Category.ADVERSARIAL_BENIGN, Category.ADVERSARIAL_HARMFUL)
+    clean, reworded = rendered(
+        tmp_path, [replace(sample(kinds[0]), note=CLEAN), replace(sample(kinds[1]), note=REWORDED)]
+    )
+    known, tie = (reward_func([prompt + say("Safe") + END], [prompt], [label]) for prompt, label in (clean, reworded))
+    assert known["extra_logs"]["assessor_raw"] == 2.0
+    assert tie["rewards"] == tie["extra_logs"]["assessor_raw"] == 0.0
+    records = read_folder(tmp_path / "games")
+    assert [(record.truth, record.verdict.source, record.verdict.reason) for record in records] == [
+        ("Safe", "match", "ok"),
+        (None, "rule", "abstain"),
+    ]
 
 
 def test_calls_from_many_threads_are_each_written_down_once(reward_func, tmp_path):

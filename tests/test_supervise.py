@@ -11,6 +11,7 @@ from launcher.ingest import ingest
 from launcher.runs import Refused, Runs
 from launcher.state import End
 from launcher.store import Store
+from medical_team.judge.failures import RunReport
 
 
 def start(here: Runs, **settings):
@@ -39,6 +40,14 @@ def test_a_run_that_makes_all_its_steps_is_done(fake):
     assert not run.scratch.exists()
     described = json.loads(run.command.read_text())
     assert described["argv"][1:3] == ["-m", "openrlhf.cli.train_ppo_ray"] and described["versions"]["ray"]
+
+
+def test_a_run_whose_judge_is_gone_ends_with_that_reason(fake):
+    here = fake("hang")
+    run = start(here)
+    RunReport(run.path).stop("the judge failed 20 times in a row")
+    now = here.wait(run)
+    assert (now.state, now.reason) == (End.STOPPED, "the judge failed 20 times in a row")
 
 
 def test_memory_is_sampled_by_process(fake):

@@ -32,6 +32,19 @@ class Judge(Protocol):
     async def judge(self, question: Question) -> Verdict:
         """What the note is, against the clean one. A judge that cannot tell says so: `label` None."""
 
+    async def ask(self, question: Question) -> Verdict:
+        """The judge's own view, as probes need it: the same without comparison with the case's notes and without memory."""
+
+    async def close(self) -> None:
+        """Lets go of connections; in the event loop that the judge was asked in."""
+
+
+async def truth_of(judge: Judge, sample: Sample) -> Verdict:
+    """What the sample's note is: the data set says so of its own notes, the judge of a rewritten one."""
+    if not sample.category.adversarial:
+        return dataset_verdict(sample.category.intended)
+    return await judge.judge(Question.about(sample, sample.note))
+
 
 def dataset_verdict(label: Label) -> Verdict:
     """A note of the data set, unchanged: its label is known."""

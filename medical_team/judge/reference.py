@@ -24,10 +24,16 @@ class ReferenceJudge:
     async def judge(self, question: Question) -> Verdict:
         if verdict := gates.match(question, self.name):
             return verdict
+        return await self.ask(question)
+
+    async def ask(self, question: Question) -> Verdict:
         if demo_world.is_demo_note(question.clean):
             return self._read(question)
         why = "the note differs from both references, and there are no rules for it"
         return Verdict(None, reason="abstain", source="rule", judge=self.name, rationale=why)
+
+    async def close(self) -> None:
+        pass
 
     def _read(self, question: Question) -> Verdict:
         reading = demo_world.compare(question.clean, question.note)

@@ -1,0 +1,48 @@
+"""The judge model of this process, asked by many games at once."""
+
+import asyncio
+
+from medical_team.judge import Question
+from medical_team.judge.answers import Answer, Mode
+from medical_team.judge.batcher import Batcher
+from medical_team.judge.local import LocalModel, Options
+from medical_team.judge.settings import JudgeSettings
+
+
+class LocalBackend:
+    """Errors of `ask`: JudgeError."""
+
+    def __init__(self, settings: JudgeSettings, name: str):
+        self.name = name
+        self.model = LocalModel(
+            Options(
+                settings.model, settings.device, settings.precision, settings.batch_size, settings.batch_tokens,
+                settings.explain_tokens,
+            )
+        )  # fmt: skip
+        self.most, self.wait = settings.batch_size, settings.batch_wait_ms / 1000
+        """Of a batch: questions, and seconds until it starts."""
+        self._batchers: dict[Mode, Batcher[Question, Answer]] = {
+            "logit": Batcher(lambda asked: self.model.answers(asked, "logit"), self.most, self.wait),
+            "explain": Batcher(lambda asked: self.model.answers(asked, "explain"), self.most, self.wait),
+        }
+        self._sleep_after, self._asked, self._bedtime = settings.sleep_after_s, 0, None
+
+    async def ask(self, question: Question, mode: Mode) -> Answer:
+        self._asked += 1
+        if self._bedtime:
+            self._bedtime.cancel()
+        try:
+            return await self._batchers[mode].ask(question)
+        finally:
+            self._asked -= 1
+            if self._sleep_after and not self._asked:
+                loop = asyncio.get_running_loop()
+                self._bedtime = loop.call_later(self._sleep_after, self._go_to_sleep, loop)
+
+    async def close(self) -> None:
+        if self._bedtime:
+            self._bedtime.cancel()
+
+    def _go_to_sleep(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_in_executor(None, self.model.sleep)
