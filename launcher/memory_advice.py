@@ -112,12 +112,18 @@ def _last(taken: Taken) -> dict[str, tuple[Any, str]]:
 
 
 def _needed(work: Workload, taken: Taken) -> dict[str, tuple[Any, str]]:
-    """Of each setting, the dearest first, the mildest value with which the run still fits, or none at all."""
-    chosen = _last(taken)
-    for setting in reversed(list(taken)):
-        others = {name: value for name, value in chosen.items() if name != setting}
-        milder = [others, *({**chosen, setting: value} for value in taken[setting])]
-        chosen = next(tried for tried in milder if _fits(work, tried))
+    """Of each setting, the dearest first, the mildest value with which the run still fits, or none at all.
+
+    Once one is milder another may be left out that was needed before, so this goes round until nothing changes.
+    """
+    before, chosen = None, _last(taken)
+    while chosen != before:
+        before = chosen
+        for setting in [name for name in reversed(list(taken)) if name in chosen]:
+            others = {name: value for name, value in chosen.items() if name != setting}
+            upto = taken[setting][: taken[setting].index(chosen[setting]) + 1]
+            milder = [others, *({**chosen, setting: value} for value in upto)]
+            chosen = next(tried for tried in milder if _fits(work, tried))
     return chosen
 
 

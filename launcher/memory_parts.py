@@ -26,7 +26,9 @@ VLLM_BESIDE = int(1.0 * GIB)
 VLLM_WORK = int(1.0 * GIB)
 """What of its share is neither weights nor cache: activations of its largest batch, and the graphs' estimate."""
 FRAGMENTS = 0.07
-"""Of what PyTorch has allocated in training, what lies unusable between it."""
+"""Of what PyTorch has allocated in training, what lies unusable between it; of what stays afterwards, what stays with it."""
+REFERENCE_STAGE_3 = int(1.2 * GIB)
+"""What ZeRO stage 3 holds of the reference model beside its weights."""
 
 # Read in the code
 BUCKET = 500_000_000 * BF16
@@ -124,6 +126,9 @@ def _policy(work: Workload) -> Iterator[_Held]:
             yield phase, part, "optimizer", state
             yield phase, part, "gradients", gradients if training or _flat_gradients(work) else 0
             yield phase, part, "buffers", buffers if training else _lasting_buffers(work)
+        if not training and not asleep:
+            kept = weights + state + (gradients if _flat_gradients(work) else 0) + _lasting_buffers(work)
+            yield phase, part, "fragments", int(FRAGMENTS * kept)
     yield Phase.EXPERIENCE, part, "activations", scored(work)
     update, backward = _update(work), trained(work) + _accumulated(work)
     yield Phase.TRAINING, part, "update" if update > backward else "activations", max(update, backward)
@@ -217,6 +222,7 @@ def _reference(work: Workload) -> Iterator[_Held]:
     for phase in Phase:
         yield phase, Part.REFERENCE, "process", PROCESS
         yield phase, Part.REFERENCE, "weights", weights
+        yield phase, Part.REFERENCE, "buffers", REFERENCE_STAGE_3 if memory.zero_stage == 3 else 0
     if not memory.colocate_all:  # beside the policy the two score one after the other, which the policy's bar counts
         yield Phase.EXPERIENCE, Part.REFERENCE, "activations", scored(work)
 

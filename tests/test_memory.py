@@ -59,6 +59,14 @@ def test_with_adam_on_the_cpu_the_peak_is_as_it_was(share, peak):
     assert gib(made.peak) == pytest.approx(peak, rel=0.1)
 
 
+def test_stage_3_leaves_no_room_for_vllm_to_wake_beside_the_optimizer_and_a_judge():
+    made = plan(workload("single-gpu-80gb", judge=JUDGE, longest=1100, memory__deepspeed_sleep=False))
+    assert not made.fits
+    held = {part: gib(made.of(Phase.ROLLOUT, part)) for part in Part}
+    assert held == pytest.approx({"policy": 51.42, "reference": 8.64, "rollout": 13.49, "judge": 7.74}, rel=0.1)
+    assert gib(made.of(Phase.TRAINING, Part.POLICY)) == pytest.approx(60.74, rel=0.1)
+
+
 def test_the_cache_of_a_token_is_what_vllm_printed():
     printed = 33.0 * GIB / 961_216
     assert QWEN_3B.cache_bytes == pytest.approx(printed, rel=1e-3)
@@ -75,6 +83,7 @@ def test_the_cache_of_a_token_is_what_vllm_printed():
         ("single-gpu-48gb", 45, QWEN_3B),  # the smallest of those that are sold as 48 GB
         ("single-gpu-24gb", 24, QWEN_1_5B),
         ("multi-gpu", 80, QWEN_3B),
+        ("judge-on-second-gpu", 80, QWEN_1_5B),
     ],
 )
 def test_a_preset_fits_the_gpu_that_it_is_for_and_holds_every_game(preset, gb, policy):
@@ -85,7 +94,9 @@ def test_a_preset_fits_the_gpu_that_it_is_for_and_holds_every_game(preset, gb, p
 
 def test_every_gpu_preset_is_planned_here():
     gpu = {name for name in presets() if resolve(name, {"data.path": "notes.csv"}).device == "cuda"}
-    assert gpu == {"guide-single-gpu", "single-gpu-80gb", "single-gpu-48gb", "single-gpu-24gb", "multi-gpu"}
+    assert gpu == {"guide-single-gpu", "single-gpu-80gb", "single-gpu-48gb", "single-gpu-24gb", "multi-gpu"} | {
+        "judge-on-second-gpu"
+    }
 
 
 # Laws

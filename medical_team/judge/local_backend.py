@@ -27,6 +27,8 @@ class LocalBackend:
             "explain": Batcher(lambda asked: self.model.answers(asked, "explain"), self.most, self.wait),
         }
         self._sleep_after, self._asked, self._bedtime = settings.sleep_after_s, 0, None
+        if self._sleep_after:
+            self.model.sleep()  # a run may play for long before the first note needs a judge
 
     async def ask(self, question: Question, mode: Mode) -> Answer:
         self._asked += 1
