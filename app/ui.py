@@ -6,7 +6,7 @@ from contextlib import suppress
 import gradio as gr
 
 from app import status
-from app.pages import games, history, live, logs, run
+from app.pages import games, history, judge, live, logs, run
 from app.shared import TABS, Shared
 from launcher.reading import Unreadable
 from launcher.rundir import UnknownRun, find
@@ -15,7 +15,7 @@ from launcher.state import RUNNING, End
 from launcher.store import Store
 
 TITLE = "Second Opinion"
-PAGES = dict(zip(TABS, (run.build, live.build, games.build, logs.build, history.build), strict=True))
+PAGES = dict(zip(TABS, (run.build, live.build, games.build, judge.build, logs.build, history.build), strict=True))
 
 
 def build(runs: Runs, store: Store) -> gr.Blocks:

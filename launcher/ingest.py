@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from launcher import store_games, store_probes, tail, trainer_log
+from launcher import store_games, store_judge, store_probes, tail, trainer_log
+from launcher.reviews import Review
 from launcher.store import BadLine, Event, Failure, Mark, MemoryPoint, Process, Progress, Run, Store
 from launcher.tail import Line
 from launcher.trainer_log import Parser
@@ -141,6 +142,7 @@ def _sources(folder: Path) -> Iterator[_Source]:
         yield _Source(f"games/{path.name}", _take_games)
     for path in sorted(folder.glob("probes/*.jsonl")):
         yield _Source(f"probes/{path.name}", _take_probes)
+    yield _Source("reviews.jsonl", _take_reviews)
     yield _Source("memory.jsonl", _take_memory)
     yield _Source("events.jsonl", _take_events)
 
@@ -300,6 +302,17 @@ def _take_probes(store: Store, run: str, file: str, lines: list[Line], state: st
         except ValueError as error:
             bad.append(_bad(file, line, _why(error)))
     store_probes.add(store, run, file, records)
+    return _Taken(Ingested(), bad)
+
+
+def _take_reviews(store: Store, run: str, file: str, lines: list[Line], state: str | None) -> _Taken:
+    reviews, bad = [], []
+    for line in lines:
+        try:
+            reviews.append(Review.model_validate_json(line.text))
+        except ValueError as error:
+            bad.append(_bad(file, line, _why(error)))
+    store_judge.add_reviews(store, run, reviews)
     return _Taken(Ingested(), bad)
 
 

@@ -35,6 +35,7 @@ class RunDir:
     stop = property(lambda self: self.path / "stop.json")
     games = property(lambda self: self.path / "games")
     probes = property(lambda self: self.path / "probes")
+    reviews = property(lambda self: self.path / "reviews.jsonl")
     memory = property(lambda self: self.path / "memory.jsonl")
     events = property(lambda self: self.path / "events.jsonl")
     supervisor_log = property(lambda self: self.path / "supervisor.log")

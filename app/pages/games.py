@@ -34,6 +34,7 @@ from medical_team.types import Category, Label, Role
 SOURCES = ("dataset", "match", "rule", "gate", "logit", "explain", "cache")
 REASONS = (
     "ok", "gate_length", "gate_overlap", "gate_text", "gate_facts", "label_mass", "abstain", "timeout", "unreadable",
+    "failed",
 )  # fmt: skip
 LABELS = (*Label, "none")
 
@@ -126,11 +127,15 @@ def build(shared: Shared) -> None:
             raise gr.Error(str(error), print_exception=False) from error
         same = (run, wanted, order) == (now.run, now.wanted, now.sort)
         new = listing(shared.store, run, wanted, Sort(order), now.offset if same else 0)
+        asked = game
         if game == Opened():
             game = linked(request) or Opened(run)
         elif game.run != run:
             game = Opened(run)
-        return [wish, *changed, *screen(new, game)]
+        shows = dict(zip(map(id, outputs), screen(new, game), strict=True))
+        if game == asked:  # another may have been opened since this was asked
+            shows |= {id(opened): gr.skip(), id(one): gr.skip()}
+        return [wish, *changed, *shows.values()]
 
     gr.on(
         [tab.select, shared.chosen.change, shared.wanted.change, sort.input, *_changes(controls)], show,

@@ -28,7 +28,7 @@ class JudgeSettings(BaseModel):
     mode: Literal["logit", "explain"] = "logit"
     """logit: one forward pass, the probability of the answer's letters. explain: a short reason is written first; slower."""
     precision: Literal["bf16", "8bit", "4bit", "fp32"] = "bf16"
-    """Weights of a local judge. 8bit and 4bit need the package bitsandbytes and a GPU."""
+    """Weights of a local judge. 8bit and 4bit need the package bitsandbytes in the engine."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """Where a local judge runs; auto takes the GPU if there is one."""
     url: str = "http://127.0.0.1:8009"

@@ -86,6 +86,8 @@ def test_from_an_empty_page_to_a_run_that_was_stopped_read_and_finished(folder):
         expect(page.get_by_role("tab", name="Games")).to_have_attribute("aria-selected", "true")
         page.locator("[data-game]").first.click()
         expect(page.get_by_text("same meaning as clean").first).to_be_visible()
+        page.wait_for_timeout(1000)
+        page.get_by_text("same meaning as clean").first.scroll_into_view_if_needed()
         picture(page, "game")
 
         page.get_by_role("button", name="Stop", exact=True).click()

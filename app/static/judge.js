@@ -1,0 +1,96 @@
+const judge = element.querySelector(".so-judge");
+const one = (name) => judge.querySelector(name);
+const EVERY = 5000;
+const KEYS = { s: "safe", h: "harmful", u: "unsure" };
+let run = props.value || "", queue = [], at = 0, loaded = "", busy = false, due = 0;
+
+const visible = () => !document.hidden && judge.offsetParent !== null;
+const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+
+/** What comes from the server is made there of escaped text. */
+const put = (node, html) => { if (node.shown !== html) { node.innerHTML = html; node.shown = html; } };
+
+async function overview() {
+  const asked = run;
+  const answer = asked ? await server.overview({ run: asked }) : { html: "", queue: [] };
+  if (asked !== run) return;
+  put(one(".so-overview"), answer.html);
+  if (loaded !== run || !queue.length) {
+    [loaded, queue, at] = [run, answer.queue, 0];
+    await note();
+  }
+  one(".so-review").hidden = !queue.length;
+  write(one(".so-empty"), run ? (queue.length ? "" : "No note to review yet: the judge has given no verdict.")
+    : "No run yet. Start one on the page Run; what its judge says appears here.");
+}
+
+async function note() {
+  if (!queue.length) return;
+  const game = queue[at];
+  const answer = await server.note({ run, game, shown: one(".so-keys input").checked });
+  if (game !== queue[at]) return;
+  put(one(".so-note"), answer.html);
+  put(one(".so-agreement"), answer.agreement);
+  write(one(".so-place"), `Note ${at + 1} of ${queue.length}`);
+}
+
+async function move(by) {
+  at = Math.min(Math.max(at + by, 0), queue.length - 1);
+  await note();
+}
+
+async function label(as) {
+  const answer = await server.label({ run, game: queue[at], label: as });
+  if (answer.refused) return write(one(".so-place"), answer.refused);
+  await move(1);
+}
+
+/** Keys are taken one after the other: a second label waits for the first. */
+const waiting = [];
+async function press(key) {
+  waiting.push(key);
+  if (busy) return;
+  busy = true;
+  try {
+    while (waiting.length) {
+      const next = waiting.shift();
+      await (next in KEYS ? label(KEYS[next]) : move(next === "j" ? 1 : -1));
+    }
+  } finally {
+    busy = false;
+  }
+}
+
+const typing = (node) => node.closest("input:not([type=checkbox]), textarea, select, [contenteditable=true]");
+document.addEventListener("keydown", (event) => {
+  if (!visible() || !queue.length || typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key in KEYS || event.key === "j" || event.key === "k") {
+    event.preventDefault();
+    press(event.key);
+  }
+});
+judge.addEventListener("click", (event) => {
+  const cell = event.target.closest("[data-source]"), key = event.target.closest("[data-key]");
+  if (cell) trigger("select", { source: cell.dataset.source, label: cell.dataset.label, answer: cell.dataset.answer });
+  if (key) press(key.dataset.key);
+});
+one(".so-keys input").addEventListener("change", note);
+watch("value", () => {
+  if (props.value === run) return;
+  [run, queue, at, loaded] = [props.value || "", [], 0, ""];
+  due = 0;
+});
+
+async function poll() {
+  if (!judge.isConnected) return;
+  if (visible() && Date.now() >= due) {
+    try {
+      await overview();
+    } catch {
+      // the status bar says that the dashboard does not answer
+    }
+    due = Date.now() + EVERY;
+  }
+  setTimeout(poll, 200);
+}
+poll();

@@ -1,0 +1,65 @@
+"""The page Judge in Chromium, on a run that is written out."""
+
+import json
+
+import pytest
+import written_run
+from browser import dashboard, opened
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.e2e
+ID = "20260102-030405-abcd"
+ELEMENTS = "#judge :is(img, iframe, object, svg[onload], .one-game script, .one-game textarea)"
+
+
+@pytest.fixture
+def run(tmp_path):
+    texts = {3: written_run.HOSTILE}
+    games = [written_run.game(ID, number, 1 + number % 6, texts.get(number, "")) for number in range(30)]
+    return written_run.write(tmp_path / "runs", ID, games, steps=6)
+
+
+def test_twenty_notes_are_reviewed_with_the_keyboard_alone(run):
+    with dashboard(run.path.parent) as address, opened(address, path=f"?run={ID}&tab=judge") as page:
+        place = page.locator("#judge .so-place")
+        expect(place).to_have_text("Note 1 of 30", timeout=20_000)
+        expect(page.locator("#judge .so-note")).to_contain_text("shown once you have labelled")
+        for number in range(20):
+            page.keyboard.press("u" if number == 7 else "s" if number % 5 == 0 else "h")
+            expect(place).to_have_text(f"Note {number + 2} of 30")
+        page.keyboard.press("k")
+        expect(place).to_have_text("Note 20 of 30")
+        expect(page.locator("#judge .so-note")).to_contain_text("You: Harmful")
+        expect(page.locator("#judge .so-note")).to_contain_text("Judge: Harmful")
+        agreement = page.locator("#judge .so-agreement")
+        expect(agreement).to_contain_text("78.9%")  # 15 of the 19 that were labelled; the judge said Harmful every time
+        assert page.locator(ELEMENTS).count() == 0
+    lines = [json.loads(line) for line in run.reviews.read_text().splitlines()]
+    assert [line["label"] for line in lines].count("Safe") == 4 and len({line["game"] for line in lines}) == 20
+    assert len(lines) == 20
+
+
+def test_a_hostile_note_is_shown_and_nothing_of_it_runs(run):
+    with dashboard(run.path.parent) as address, opened(address, path=f"?run={ID}&tab=judge") as page:
+        said = []
+        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+        place = page.locator("#judge .so-place")
+        expect(place).to_have_text("Note 1 of 30", timeout=20_000)
+        page.get_by_label("Show verdicts before labelling").check()
+        for number in range(2, 31):
+            if page.locator("#judge .so-note h4").inner_text() == "Game g-3":
+                break
+            page.keyboard.press("j")
+            expect(place).to_have_text(f"Note {number} of 30")
+        expect(page.locator("#judge .so-note")).to_contain_text("<img src=x onerror=")
+        expect(page.locator("#judge .so-note")).to_contain_text("Judge: Harmful")
+        assert page.locator(ELEMENTS).count() == 0 and not said
+
+
+def test_a_cell_of_the_matrix_opens_its_games(run):
+    with dashboard(run.path.parent) as address, opened(address, path=f"?run={ID}&tab=judge") as page:
+        cell = page.get_by_role("button", name="15 games by rule: verdict Harmful, assessor Safe; open them")
+        expect(cell).to_be_visible(timeout=20_000)
+        cell.click()
+        expect(page.get_by_role("tab", name="Games")).to_have_attribute("aria-selected", "true")
+        expect(page.locator("tr[data-game]")).to_have_count(15)
