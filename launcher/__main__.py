@@ -26,6 +26,7 @@ from launcher import (
     report,
     rundir,
     runs,
+    store_judge,
     supervise,
 )
 from launcher.ingest import ingest
@@ -112,6 +113,9 @@ def parser() -> argparse.ArgumentParser:
         "--search", default="", metavar="TEXT", help="games whose notes, replies or rationale hold these words"
     )
     games.add_argument("--limit", type=int, default=None, help="at most so many (default: 20, with --json all)")
+    verb(
+        "reviews", do_reviews, "what people made of the notes that the judge labelled, and how they agree", run_id=True
+    )
     tail = verb("tail", do_tail, "print the end of what the trainer printed", run_id=True)
     tail.add_argument("--lines", type=int, default=40)
     tail.add_argument("--follow", action="store_true", help="go on until the run has ended")
@@ -308,6 +312,20 @@ def do_games(asked) -> int:
         ingest(store, run.path)
         found = report.games(store, run, wanted, limit)
     say({"games": found}, asked, lambda: report.games_table(found))
+    return 0
+
+
+def do_reviews(asked) -> int:
+    here = Runs.here()
+    run = rundir.find(here.folder, asked.id)
+    with Store(here.store_path) as store:
+        ingest(store, run.path)
+        found = store_judge.reviewed(store, run.id)
+    agreed = store_judge.agreement(found)._asdict()
+    answer = {"id": run.id, "reviews": [one._asdict() for one in found], "agreement": agreed}
+    rows = [("game", "source", "judge", "person"), *found]
+    sums = "  ".join(f"{name} {value if value is not None else '-'}" for name, value in agreed.items())
+    say(answer, asked, lambda: f"{report.columns(rows)}\n{sums}")
     return 0
 
 

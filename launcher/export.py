@@ -10,10 +10,11 @@ from typing import NamedTuple, get_args, get_type_hints
 from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
 from arro3.io import write_parquet
 
-from launcher import store_charts
+from launcher import store_charts, store_judge
 from launcher.rundir import RunDir
 from launcher.store import Point, Store
 from launcher.store_charts import GamePoint, RolePoint
+from launcher.store_judge import Reviewed
 from medical_team.types import Category, Role
 
 TYPES = {str: DataType.string(), int: DataType.int64(), float: DataType.float64()}
@@ -50,6 +51,7 @@ def tables(store: Store, run: str) -> tuple[Table, ...]:
         Table("metrics", {"name": str} | columns(Point), metrics),
         Table("rewards", {"category": str, "role": str} | columns(RolePoint), rewards),
         Table("rates", columns(GamePoint), lambda: store_charts.rates(store, run)),
+        Table("reviews", columns(Reviewed), lambda: store_judge.reviewed(store, run)),
     )
 
 
@@ -59,7 +61,8 @@ def columns(row: type) -> dict[str, type]:
 
 
 def write(store: Store, run: RunDir, out: Path) -> list[Path]:
-    """Writes metrics, rewards and rates as .csv and .parquet, games.jsonl, config.json and the data's card.json into `out`.
+    """Writes metrics, rewards, rates and reviews as .csv and .parquet, games.jsonl, config.json and the
+    data's card.json into `out`.
 
     The card names source, licence and citation of the notes that stand in the games. Errors: NotEmpty.
     """

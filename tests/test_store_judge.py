@@ -1,14 +1,19 @@
 """Verdicts, answers and reviews in the index, counted by hand."""
 
+import json
+
 import pytest
 import written_run
 
 from app.judge_view import matrices
+from app.pages import one_game
 from launcher import reviews, store_judge
+from launcher.__main__ import main
 from launcher.ingest import ingest
+from launcher.runs import config_of
 from launcher.store import Store
 from launcher.store_judge import Agreement, Reviewed, agreement
-from launcher.store_page import GameFilter, page
+from launcher.store_page import GameFilter, page, read
 from medical_team.types import Label
 
 ID = "20260102-030405-abcd"
@@ -89,6 +94,21 @@ def test_the_queue_takes_evenly_from_every_pair_and_the_reviewed_last(run, store
     reviews.add(run, first[0], Label.SAFE)
     ingest(store, run.path)
     assert store_judge.queue(store, ID)[-1] == first[0]
+
+
+def test_the_command_line_tells_reviews_and_agreement(run, capsys, monkeypatch):
+    monkeypatch.setenv("SECOND_OPINION_RUNS", str(run.path.parent))
+    reviews.add(run, "g-0", Label.HARMFUL)
+    assert main(["reviews", ID, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["reviews"] == [{"game": "g-0", "source": "rule", "judge": "Harmful", "person": "Harmful"}]
+    assert told["agreement"]["both"] == 1 and told["agreement"]["share"] == 1.0
+
+
+def test_a_game_s_page_shows_its_review(run, store):
+    record = read(store, ID, "g-0")
+    assert "A person labelled this note unsure" in one_game.whole(record, config_of(run), (None,))
+    assert "A person labelled" not in one_game.whole(record, config_of(run))
 
 
 def test_agreement_and_kappa_are_the_textbook_s():

@@ -17,12 +17,16 @@ def link(run: str, game: str) -> str:
     return f"?run={quote(run, safe='')}&tab=games&game={quote(game, safe='')}"
 
 
-def whole(record: GameRecord, config: RunConfig | Unreadable) -> Markup:
-    """All of the game but what is too long for a page; `config` is the run's, or why it is not known."""
+def whole(record: GameRecord, config: RunConfig | Unreadable, person: tuple[str | None] | None = None) -> Markup:
+    """All of the game but what is too long for a page; `config` is the run's, or why it is not known.
+
+    `person` is the label of its last review, if it has one.
+    """
     return tag(
         "article", _head(record), _notes(record),
         *(_turn(turn) for turn in record.turns),
         _verdict("Verdict on the note that the assessor read", record.verdict),
+        _section("Review", tag("p", f"A person labelled this note {person[0] or 'unsure'}.")) if person else None,
         _verdict("Verdict on the attacker's note, which was refused", record.attack_verdict),
         _sampling(record, config), class_="one-game", data_game=quote(record.game),
     )  # fmt: skip

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import written_run
-from browser import dashboard, opened
+from browser import dashboard, opened, violations
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.e2e
@@ -63,3 +63,11 @@ def test_a_cell_of_the_matrix_opens_its_games(run):
         cell.click()
         expect(page.get_by_role("tab", name="Games")).to_have_attribute("aria-selected", "true")
         expect(page.locator("tr[data-game]")).to_have_count(15)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_is_accessible_and_fits_a_phone(run, dark):
+    with dashboard(run.path.parent) as address, opened(address, 390, dark=dark, path=f"?run={ID}&tab=judge") as page:
+        expect(page.locator("#judge .so-place")).to_have_text("Note 1 of 30", timeout=20_000)
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
