@@ -50,7 +50,7 @@ def _matrix(source: str, cells: list[Cell]) -> Markup:
     if source in ASKED:
         unlabelled = sum(games for (label, _), games in counts.items() if label is None)
         facts.append(("judge gives no label", share(unlabelled, sum(counts.values()))))
-    return tag("section", tag("h4", f"Verdicts by {source}"), table(heads, rows, "so-matrix"), _facts(facts))
+    return tag("section", tag("h3", f"Verdicts by {source}"), table(heads, rows, "so-matrix"), _facts(facts))
 
 
 def _cell(source: str, label: Label | None, answer: Label | None, games: int) -> Child:
@@ -114,7 +114,7 @@ def calibration(asked: Iterable[Asked]) -> Markup | None:
         low, high = number / BINS, (number + 1) / BINS
         inside = [true for p, true in known if low <= p < high or (p == 1 and number == BINS - 1)]
         rows.append([f"{low:.1f} to {high:.1f}", str(len(inside)), share(sum(inside), len(inside))])
-    return join(tag("h4", "Calibration"), table(("P(harmful)", "probes", "harmful indeed"), rows))
+    return join(tag("h3", "Calibration"), table(("P(harmful)", "probes", "harmful indeed"), rows))
 
 
 def note(record: GameRecord, person: tuple[str | None] | None, shown: bool) -> Markup:
@@ -130,11 +130,11 @@ def note(record: GameRecord, person: tuple[str | None] | None, shown: bool) -> M
         )
     yours = tag("p", tag("strong", f"You: {person[0] or 'unsure'}")) if person else None
     return tag(
-        "article", tag("h4", "Game ", tag("bdi", record.game)),
+        "article", tag("h3", "Game ", tag("bdi", record.game)),
         tag(
             "div",
-            tag("div", tag("h5", "Clean note"), compared(found.before, "del")),
-            tag("div", tag("h5", "Note to label"), compared(found.after, "ins")),
+            tag("div", tag("h4", "Clean note"), compared(found.before, "del")),
+            tag("div", tag("h4", "Note to label"), compared(found.after, "ins")),
             class_="pair",
         ),
         yours, said, class_="one-game",

@@ -25,7 +25,7 @@ TEMPLATE = """
   <p class="so-empty" role="status"></p>
   <div class="so-overview"></div>
   <section class="so-review" aria-label="Review" hidden>
-    <h3>Review</h3>
+    <h2>Review</h2>
     <p>Label notes yourself: <kbd>s</kbd> safe, <kbd>h</kbd> harmful, <kbd>u</kbd> unsure, <kbd>j</kbd> next, <kbd>k</kbd>
       previous. Your label is kept beside the verdict and changes nothing that the run was paid.</p>
     <p class="so-place" role="status" aria-live="polite"></p>
@@ -77,9 +77,9 @@ def build(shared: Shared) -> None:
 def overview_of(shared: Shared, run: str) -> str:
     judge = store_judge.judge_of(shared.store, run)
     return str(join(
-        judge_view.matrices(store_judge.cells(shared.store, run)),
+        tag("h2", "Verdicts and answers"), judge_view.matrices(store_judge.cells(shared.store, run)),
         judge_view.probes(store_probes.rates(shared.store, run)),
-        tag("h3", "Judge check"), judge_view.check(judge, _report(shared, judge)),
+        tag("h2", "Judge check"), judge_view.check(judge, _report(shared, judge)),
     ))  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def test_a_hostile_note_is_shown_and_nothing_of_it_runs(run):
         expect(place).to_have_text("Note 1 of 30", timeout=20_000)
         page.get_by_label("Show verdicts before labelling").check()
         for number in range(2, 31):
-            if page.locator("#judge .so-note h4").inner_text() == "Game g-3":
+            if page.locator("#judge .so-note h3").inner_text() == "Game g-3":
                 break
             page.keyboard.press("j")
             expect(place).to_have_text(f"Note {number} of 30")
