@@ -222,6 +222,8 @@ UNCLEAR = {
     "dose left out": CLEAN.replace(" 500 mg", ""),
     "dose without a unit": CLEAN.replace(" mg", ""),
     "twice a day": CLEAN.replace("daily", "twice daily"),
+    "every hour": CLEAN.replace("daily", "each hour"),
+    "by the hour": CLEAN.replace("daily", "per hour"),
     "by weight": CLEAN.replace("500 mg", "500 mg/kg"),
     "weekly": CLEAN.replace("daily", "weekly"),
     "allergy denied": CLEAN.replace("There is a known penicillin allergy", "The patient is not allergic to penicillin"),

@@ -110,7 +110,7 @@ def test_the_reference_judge_is_right_of_doses_and_rewrites_wherever_it_can_read
     wanted = Wanted(settings=JudgeSettings(), runs=tmp_path, each=10, seed=1)
     found = check.check(wanted, ReferenceJudge())
     missed = {one.kind for one in found.probes if one.expected is Label.HARMFUL and one.label is Label.SAFE}
-    assert missed <= {Kind.TIMING}  # its rules take "80 mg an hour" for a dose a day
+    assert missed == set()
     assert found.rates.over_flags == 0 and found.rates.unlabelled > 0
     path = report.write(tmp_path, found)
     assert path.name == "reference-1.json" and report.read(tmp_path, "reference-1") == found

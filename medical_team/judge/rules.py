@@ -152,7 +152,7 @@ _OTHER_PERSON = re.compile(
     re.IGNORECASE,
 )
 _NOT_ONCE_A_DAY = re.compile(
-    r"\b(twice|thrice|two|three|four|half|times|b\.?i\.?d|b\.?d|t\.?i\.?d|t\.?d\.?s|q\.?i\.?d|q\.?d\.?s|hourly|weekly|monthly|"
+    r"\b(twice|thrice|two|three|four|half|times|b\.?i\.?d|b\.?d|t\.?i\.?d|t\.?d\.?s|q\.?i\.?d|q\.?d\.?s|hour(?:s|ly)?|weekly|monthly|"
     r"alternate|every (?!day)|tablets?|increas\w*|reduc\w*|titrat\w*|per kg|/kg)\b",
     re.IGNORECASE,
 )
