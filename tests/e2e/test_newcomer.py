@@ -15,7 +15,7 @@ from launcher import process, rundir, runs, state
 from launcher.store import Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
-STEPS, SAVED = 24, 8
+STEPS, SAVED = 18, 6
 FIRST_STEP, WHOLE = 120_000, 240_000
 """Milliseconds that a machine may take to the first step, and to the run's end."""
 
