@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from launcher import cuda
-from launcher.install_steps import Say, Step, StepError, run_all
+from launcher.install_steps import Say, Step, StepError, finished, run_all
 
 Device = Literal["cpu", "cuda"]
 
@@ -93,6 +93,14 @@ def quick_check(device: Device) -> list[str]:
     except EngineError as error:
         return [f"{error}: {remedy(device)}"]
     return version_problems(engine) if engine else [missing(device)]
+
+
+def complete(device: Device, root: Path = ROOT) -> bool:
+    """Nothing is left to install: one of one's own has the right versions, the project's was made from today's pins."""
+    if quick_check(device) or os.environ.get("ENGINE_PYTHON"):
+        return not quick_check(device)
+    folder = root / ".engine" / device
+    return finished(steps(folder, lock(device, root), base_python(), os.environ.get("TORCH_INDEX_URL")), folder)
 
 
 def check(device: Device) -> list[str]:

@@ -50,6 +50,15 @@ def run_all(steps: Sequence[Step], folder: Path, say: Say) -> None:
             done.write_text(before)
 
 
+def finished(steps: Sequence[Step], folder: Path) -> bool:
+    """`folder` holds the stamp of the last step, and so was made by these very steps."""
+    before = ""
+    for step in steps:
+        before = stamp(step, before)
+    done = folder / f"{steps[-1].name.replace(' ', '-')}.done"
+    return done.is_file() and done.read_text() == before
+
+
 def stamp(step: Step, before: str) -> str:
     """Changes with whatever would make the result another one; `before` is the stamp of the step before."""
     content = step.reads.read_text(encoding="utf-8") if step.reads else ""

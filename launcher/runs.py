@@ -163,7 +163,7 @@ def setup(say: Callable[[str], None]) -> None:
 
     Errors: engine.EngineError; Refused if the model did not get good enough.
     """
-    found = engine.find("cpu") if not engine.quick_check("cpu") else engine.install("cpu", say)
+    found = engine.find("cpu") if engine.complete("cpu") else engine.install("cpu", say)
     say(f"engine: {found.python}")
     if demo_model.check(DEMO_MODEL_FOLDER):
         build_demo_model(found, say)

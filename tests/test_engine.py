@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launcher import engine
-from launcher.install_steps import Step, StepError, failure, pip_gist, run_all
+from launcher.install_steps import Step, StepError, failure, finished, pip_gist, run_all
 
 CPU_PINS = engine.pins(engine.lock("cpu"))
 CUDA_PINS = engine.pins(engine.lock("cuda"))
@@ -192,8 +192,11 @@ def test_changed_requirements_run_the_step_that_reads_them_and_those_after(work)
     pins = work / "pins.txt"
     steps = [append("first", "1"), append("second", "2", pins), append("third", "3")]
     pins.write_text("ray==1")
+    assert not finished(steps, work)
     run_all(steps, work, lambda _: None)
+    assert finished(steps, work)
     pins.write_text("ray==2")
+    assert not finished(steps, work)
     run_all(steps, work, lambda _: None)
     assert (work / "order").read_text() == "1 2 3 2 3 "
 
