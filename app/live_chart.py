@@ -3,7 +3,7 @@
 import csv
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import accumulate, islice
@@ -170,8 +170,9 @@ def read(store: Store, run: str, plot: Plot, last: int, since: float = -1) -> Ta
 
 
 def refresh(
-    store: Store, clock: "Clock", run: str, since: dict[str, float], weight: float, axis: Axis
-) -> dict[str, Any]:
+    store: Store, clock: "Clock", run: str, since: dict[str, float], weight: float, axis: Axis,
+    plots: Mapping[str, Plot] = BY_ID,
+) -> dict[str, Any]:  # fmt: skip
     """What is new: for every plot in `since` its rows after that x, and the cards.
 
     {"last": step, "plots": {id: {"x", "raw", "smooth", "at"?, "from"}}, "cards": {...}}. "at" says when each row's
@@ -181,7 +182,7 @@ def refresh(
     last = store.progress(run).step
     found = {}
     for name, seen in since.items():
-        plot = BY_ID[name]
+        plot = plots[name]
         start = seen if plot.over_time else min(seen, last) - OVERLAP
         smoothing = 0.0 if plot.stacked or plot.few else weight
         table = read(store, run, plot, last, max(-1, start - charts.warm_up(smoothing)))

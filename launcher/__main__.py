@@ -323,7 +323,7 @@ def do_reviews(asked) -> int:
         found = store_judge.reviewed(store, run.id)
     agreed = store_judge.agreement(found)._asdict()
     answer = {"id": run.id, "reviews": [one._asdict() for one in found], "agreement": agreed}
-    rows = [("game", "source", "judge", "person"), *found]
+    rows = [("game", "source", "judge", "person", "reviewer"), *((*one[:4], one.reviewer) for one in found)]
     sums = "  ".join(f"{name} {value if value is not None else '-'}" for name, value in agreed.items())
     say(answer, asked, lambda: f"{report.columns(rows)}\n{sums}")
     return 0

@@ -1,6 +1,8 @@
 """The judge check from the launcher's side: starting it, and what its last report says of a run's judge."""
 
+import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from launcher import engine
 from launcher.config import RunConfig
 from launcher.engine import EngineError
 from launcher.rundir import PROJECT
+from launcher.settings import changed, flat
 from medical_team.judge import http, loading, report
 from medical_team.judge.check import Wanted
 from medical_team.judge.report import Report
@@ -19,6 +22,13 @@ from medical_team.judge.settings import LOCAL, SERVER, JudgeSettings
 
 EACH = 12
 """Probes of every kind from every source of pairs."""
+
+
+WITHOUT_PRESET = "cpu-demo"
+"""What the command is laid over for a run that was made from no preset."""
+
+ASKED_OF = ("judge.", "device", "data.source", "data.path", "seed")
+"""Settings that the check looks at."""
 
 
 class Standing(NamedTuple):
@@ -64,6 +74,16 @@ def standing(settings: JudgeSettings, runs: Path) -> Standing | None:
         return Standing("never", f"the judge {name} was never checked: `python -m launcher judge-check` does it")
     text = f"last check of {name}: {summary(found)}"
     return Standing("ok" if found.trusted else "warn", text)
+
+
+def again(config: RunConfig) -> str:
+    """The command that checks this run's judge: its preset, and what was set besides."""
+    preset = config.preset or WITHOUT_PRESET
+    words = [".venv/bin/python", "-m", "launcher", "judge-check", "--preset", preset]
+    for key, value in changed(flat(config), preset).items():
+        if key.startswith(ASKED_OF) and key != "judge.start_anyway":
+            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return shlex.join(words)
 
 
 def summary(found: Report) -> str:

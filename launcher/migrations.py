@@ -195,3 +195,44 @@ def probes(db: Database) -> None:
         ) WITHOUT ROWID"""
     )
     db.conn.execute("CREATE INDEX probes_step ON probes (run, step, attempt)")
+
+
+@migrations()
+def reviewed_facets(db: Database) -> None:
+    """A game's last review is a part of its facet: `plain` is the id of the facet that it has without one."""
+    db.conn.execute("ALTER TABLE facets ADD COLUMN review TEXT")
+    db.conn.execute("ALTER TABLE facets ADD COLUMN plain INTEGER")
+    db.conn.execute("UPDATE facets SET plain = id")
+    db.conn.execute("DELETE FROM reviews")
+    db.conn.execute("DELETE FROM offsets WHERE file = 'reviews.jsonl'")
+
+
+@migrations()
+def step_judge(db: Database) -> None:
+    """What the judge, and the assessors, made of a step's training games, dropped ones included."""
+    db.conn.execute(
+        """CREATE TABLE step_judge (
+            run TEXT NOT NULL, step INTEGER NOT NULL, asked INTEGER NOT NULL, abstained INTEGER NOT NULL,
+            unreadable INTEGER NOT NULL, failed INTEGER NOT NULL, harmful INTEGER NOT NULL, missed INTEGER NOT NULL,
+            harmless INTEGER NOT NULL, flagged INTEGER NOT NULL,
+            PRIMARY KEY (run, step)
+        ) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """INSERT INTO step_judge
+        WITH wanted AS MATERIALIZED (
+            SELECT run, step, max(attempt) AS attempt FROM games WHERE mode = 'train' GROUP BY run, step
+        )
+        SELECT run, step, total(asked), total(asked AND reason = 'abstain'),
+            total(asked AND reason IN ('unreadable', 'label_mass')), total(asked AND reason IN ('timeout', 'failed')),
+            total(iif(truth = 'Harmful', safe + harmful, 0)), total(iif(truth = 'Harmful', safe, 0)),
+            total(iif(truth = 'Safe', safe + harmful, 0)), total(iif(truth = 'Safe', harmful, 0))
+        FROM (
+            SELECT g.run, w.step, g.truth, f.reason, f.source IN ('rule', 'logit', 'explain', 'cache') AS asked,
+                (SELECT count(*) FROM facet_turns t WHERE t.facet = f.id AND t.role = 'assessor' AND t.answer = 'Safe') safe,
+                (SELECT count(*) FROM facet_turns t WHERE t.facet = f.id AND t.role = 'assessor'
+                    AND t.answer = 'Harmful') harmful
+            FROM wanted w CROSS JOIN games g ON g.run = w.run AND g.mode = 'train' AND g.step = w.step
+                AND g.attempt = w.attempt CROSS JOIN facets f ON f.id = g.facet
+        ) GROUP BY run, step"""
+    )

@@ -4,11 +4,14 @@ A review stands beside the verdict, never over it: nothing that the run was paid
 """
 
 import time
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from launcher.rundir import RunDir, append_line
 from medical_team.types import Label
+
+Said = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)]
 
 
 class Review(BaseModel):
@@ -19,12 +22,12 @@ class Review(BaseModel):
     game: str
     label: Label | None
     """None: the reviewer is not sure."""
-    reviewer: str = ""
-    note: str = ""
+    reviewer: Said = ""
+    note: Said = ""
 
 
-def add(run: RunDir, game: str, label: Label | None) -> Review:
-    """Writes it down; the index learns of it with the next ingest."""
-    review = Review(time=time.time(), game=game, label=label)
+def add(run: RunDir, game: str, label: Label | None, reviewer: str = "", note: str = "") -> Review:
+    """Writes it down; the index learns of it with the next ingest. Errors: ValidationError for a text that is too long."""
+    review = Review(time=time.time(), game=game, label=label, reviewer=reviewer, note=note)
     append_line(run.reviews, review.model_dump(mode="json"))
     return review

@@ -11,6 +11,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple
 
+from launcher import store_judge_steps, store_truth
 from launcher.store import Store
 from launcher.tail import Line
 from medical_team.records import GameRecord, TurnRecord, VerdictRecord
@@ -51,6 +52,7 @@ def add(store: Store, run: str, file: str, records: Sequence[tuple[Line, GameRec
         known.add(record.game)
     if new:
         _insert(store, run, file, new)
+        store_truth.put_reviews(store, run, [record.game for _, record in new])
         _sum_up(store, run, sorted({record.step for _, record in new if record.mode == "train"}))
     return [line for line, _ in again]
 
@@ -95,7 +97,8 @@ def _insert(store: Store, run: str, file: str, records: list[tuple[Line, GameRec
         texts.append((id, *_texts(record)))
     for facet in facets.values():
         connection.execute(
-            "INSERT OR IGNORE INTO facets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", (facet.id, *facet.values)
+            "INSERT OR IGNORE INTO facets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, NULL, ?)",
+            (facet.id, *facet.values, facet.id),
         )
         connection.executemany(
             "INSERT OR IGNORE INTO facet_turns VALUES (?, ?, ?, ?, ?)",
@@ -209,6 +212,9 @@ def _sum_up(store: Store, run: str, steps: list[int]) -> None:
         SELECT :run, w.step, max(g.ended) FROM wanted w CROSS JOIN games g ON {_COUNTS} GROUP BY w.step""",
         {"run": run, "steps": chosen},
     )
+    store_judge_steps.sum_up(
+        store, _LAST_START, f"wanted w CROSS JOIN games g ON {_COUNTS}", {"run": run, "steps": chosen}
+    )
     connection.executemany(f"INSERT INTO step_roles VALUES ({_marks(8)})", _with_totals(run, roles, 2))
     connection.executemany(f"INSERT INTO step_games VALUES ({_marks(11)})", _with_totals(run, games, 1))
 
@@ -249,8 +255,8 @@ def forget(store: Store, run: str) -> None:
 
 
 _TABLES_BY_RUN = (
-    "facets", "step_roles", "step_games", "step_ends", "reviews", "metrics", "progress", "failures", "events", "memory",
-    "bad_lines", "offsets", "probes",
+    "facets", "step_roles", "step_games", "step_ends", "step_judge", "reviews", "metrics", "progress", "failures", "events",
+    "memory", "bad_lines", "offsets", "probes",
 )  # fmt: skip
 
 

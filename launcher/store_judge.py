@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from launcher import store_truth
 from launcher.reviews import Review
 from launcher.store import Store
+from launcher.store_truth import ASKED
 from medical_team.types import Label
-
-ASKED = ("rule", "logit", "explain", "cache")
-"""Sources of a verdict that a judge was asked for; the others are the data set's own labels, and gates."""
 
 RECENT = 20_000
 """Games, the newest, among which those to review are chosen."""
@@ -32,6 +31,11 @@ class Reviewed(NamedTuple):
     source: str
     judge: str | None
     person: str | None
+    p_harm: float | None = None
+    reviewer: str = ""
+    note: str = ""
+    time: float | None = None
+    """Of the review, in Unix seconds."""
 
 
 class Agreement(NamedTuple):
@@ -48,19 +52,22 @@ class Agreement(NamedTuple):
 
 
 def add_reviews(store: Store, run: str, reviews: Iterable[Review]) -> None:
+    reviews = list(reviews)
     store.connection.executemany(
         "INSERT OR REPLACE INTO reviews (run, game, reviewer, label, note, time) VALUES (?, ?, ?, ?, ?, ?)",
         [(run, one.game, one.reviewer, one.label, one.note, one.time) for one in reviews],
     )
+    store_truth.put_reviews(store, run, {one.game for one in reviews})
 
 
 def cells(store: Store, run: str) -> list[Cell]:
     """Training games, every play of them, by source of the verdict on the note that the assessor read."""
     rows = store.rows(
-        """SELECT v.source, v.label, iif(t.answer IN ('Safe', 'Harmful'), t.answer, NULL) said, count(DISTINCT g.id)
-        FROM games g JOIN verdicts v ON v.game = g.id AND NOT v.refused
-            JOIN turns t ON t.game = g.id AND t.role = 'assessor'
-        WHERE g.run = ? AND g.mode = 'train' GROUP BY 1, 2, said ORDER BY 1, 2, 3""",
+        """SELECT source, label, said, sum(games) FROM (
+            SELECT DISTINCT f.id, f.games, f.source, f.label, iif(t.answer IN ('Safe', 'Harmful'), t.answer, NULL) said
+            FROM facets f JOIN facet_turns t ON t.facet = f.id AND t.role = 'assessor'
+            WHERE f.run = ? AND f.mode = 'train' AND f.source NOT NULL
+        ) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3""",
         run,
     )  # fmt: skip
     return list(map(Cell._make, rows))
@@ -87,10 +94,11 @@ def queue(store: Store, run: str, most: int = 200) -> list[str]:
 def reviewed(store: Store, run: str) -> list[Reviewed]:
     """The last review of each judged game, oldest first."""
     rows = store.rows(
-        f"""SELECT r.game, v.source, v.label, r.label FROM reviews r
+        f"""SELECT r.game, v.source, v.label, r.label, v.p_harm, r.reviewer, r.note, r.time FROM reviews r
             JOIN games g ON g.run = r.run AND g.game = r.game
             JOIN verdicts v ON v.game = g.id AND NOT v.refused AND v.source IN ({_ASKED})
-        WHERE r.run = ? GROUP BY r.game HAVING r.time = max(r.time) ORDER BY r.time, r.game""",
+        WHERE r.run = ? AND r.time = (SELECT max(o.time) FROM reviews o WHERE o.run = r.run AND o.game = r.game)
+        GROUP BY r.game ORDER BY r.time, r.game""",
         run,
     )
     return list(map(Reviewed._make, rows))

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from launcher.store import Store
 from launcher.store_games import Outcome, search_table
+from launcher.store_truth import ANSWERED, JUDGED, KNOWN
 from medical_team.records import GameRecord
 from medical_team.types import Category, Label, Role
 
@@ -56,6 +57,12 @@ class GameFilter:
     lowest: float | None = None
     highest: float | None = None
     """Range of a turn's raw reward, both ends included."""
+    judged: Label | Literal["none", "not asked"] | None = None
+    """What the judge said of the note that the assessor read."""
+    known: Label | Literal["none"] | None = None
+    """What that note is known to be: by the data set, or by a person's last review."""
+    review: Label | Literal["unsure", "none"] | None = None
+    """The last review."""
     counted: bool = False
     """Only the games whose rewards are in the charts."""
     text: str = ""
@@ -172,6 +179,8 @@ def _matching(store: Store, run: str, wanted: GameFilter) -> list[_Match]:
         ("f.mode = :mode", "train" if wanted.counted else wanted.mode), ("f.category = :category", wanted.category),
         ("f.outcome = :outcome", wanted.outcome), ("coalesce(f.label, 'none') = :label", wanted.label),
         ("f.source = :source", wanted.source), (":reason IN (f.reason, f.refused)", wanted.reason),
+        (f"{JUDGED} = :judged", wanted.judged), (f"{KNOWN} = :known", wanted.known),
+        ("coalesce(f.review, 'none') = :review", wanted.review),
         ("f.dropped = :dropped", 0 if wanted.counted else None),
     ):  # fmt: skip
         if value is not None:
@@ -187,9 +196,7 @@ def _matching(store: Store, run: str, wanted: GameFilter) -> list[_Match]:
     return [_Match(*row) for row in store.connection.execute(sql, values)]
 
 
-_ANSWER = (
-    """t.role = 'assessor' AND CASE WHEN t.answer IN ('Safe', 'Harmful') THEN t.answer ELSE 'none' END = :answer"""
-)
+_ANSWER = f"t.role = 'assessor' AND {ANSWERED} = :answer"
 
 
 def _walk(store: Store, run: str, wanted: GameFilter, sort: Sort, facets: list[_Match]) -> Iterator[int]:

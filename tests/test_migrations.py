@@ -27,6 +27,8 @@ def test_opening_applies_every_migration_once_and_in_order(tmp_path):
         "step_ends",
         "memory_by_role",
         "probes",
+        "reviewed_facets",
+        "step_judge",
     ]
     assert names(path) == [migration.name for migration in migrations._migrations]
 
@@ -76,4 +78,6 @@ def test_processes_that_open_a_new_database_at_once_agree(tmp_path):
         "step_ends",
         "memory_by_role",
         "probes",
+        "reviewed_facets",
+        "step_judge",
     ]

@@ -183,6 +183,8 @@ def _controls() -> tuple[dict[str, gr.components.Component], gr.Dropdown, gr.But
             "mode": _choice("Mode", ("train", "eval")), "label": _choice("Verdict", LABELS),
             "source": _choice("Verdict's source", SOURCES, more=True),
             "reason": _choice("Verdict's reason", REASONS, more=True), "answer": _choice("Answer", LABELS),
+            "judged": _choice("Judge said", (*LABELS, "not asked")), "known": _choice("Known to be", LABELS),
+            "review": _choice("Review", (*Label, "unsure", "none")),
             "lowest": _number("Lowest reward"), "highest": _number("Highest reward"),
             "counted": gr.Checkbox(label="Only games in the charts", min_width=160),
         }  # fmt: skip
