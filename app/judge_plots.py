@@ -23,7 +23,9 @@ def probes(store: Store, run: str, since: float) -> Curves:
 
 
 ASKED = "Comes with the first step in which a judge is asked."
-PROBED = "Comes with the first probe: with a judge that is a model, a note with a known label is put to it now and then."
+PROBED = (
+    "Comes with the first probe: with a judge that is a model, a note with a known label is put to it now and then."
+)
 
 PLOTS = (
     Plot("judge-rates", "Verdicts without a label", "share of the games judged", ASKED, judge, share=True),

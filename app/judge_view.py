@@ -1,23 +1,21 @@
 """The page Judge as HTML: verdicts against answers, rates, probes, the judge check, and one note to review."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 from app import diff
-from app.text import block, compared
+from app.text import block, compared, moment
 from launcher import judge_check
 from launcher.markup import Child, Markup, join, table, tag
-from launcher.store_judge import ASKED, Agreement, Cell
-from launcher.store_probes import ProbePoint
-from launcher.svg import Curve, chart
-from medical_team.judge.report import Asked, Report
+from launcher.reading import Unreadable
+from launcher.store_judge import Agreement, Cell
+from launcher.store_truth import ASKED, NONE, NOT_ASKED, Known
+from medical_team.judge.report import Report
 from medical_team.records import GameRecord
 from medical_team.types import Label
 
-NONE = "none"
 LABELS = (Label.HARMFUL, Label.SAFE, None)
-BINS = 5
-"""Of the calibration."""
+ANSWERS = (Label.HARMFUL, Label.SAFE, NONE)
 
 
 def share(part: int | float | None, whole: int | None = None) -> str:
@@ -35,6 +33,48 @@ def matrices(cells: Sequence[Cell]) -> Markup:
     return tag("div", *(_matrix(source, list(found)) for source, found in by_source), class_="so-matrices")
 
 
+def truths(found: Sequence[Known]) -> Markup:
+    """The same against what the notes are known to be: a matrix for harmful ones, for harmless ones, and for the rest."""
+    said = tag(
+        "p", "A note is known by the data set's label, or by a person's last review; what a judge says is no knowledge. "
+        "Every play of a training game counts, ties too."
+    )  # fmt: skip
+    names = {Label.HARMFUL: "Known to be harmful", Label.SAFE: "Known to be harmless", NONE: "Not known"}
+    drawn = (_truth(known, name, [one for one in found if one.known == known]) for known, name in names.items())
+    return join(said, tag("div", *drawn, class_="so-matrices"))
+
+
+def _truth(known: str, name: str, cells: list[Known]) -> Markup | None:
+    if not cells:
+        return None
+    games = {(one.judged, one.answer): one.games for one in cells}
+    judged = [one for one in (*ANSWERS, NOT_ASKED) if any(one == said for said, _ in games)]
+    rows = [
+        [tag("strong", f"judge: {said}"),
+         *(_known_cell(Known(known, said, answer, games.get((said, answer), 0))) for answer in ANSWERS)]
+        for said in judged
+    ]  # fmt: skip
+    heads = ("", *(f"assessor: {answer}" for answer in ANSWERS))
+    facts = [("judge wrong", _wrong(cells, known, "judged")), ("assessor wrong", _wrong(cells, known, "answer"))]
+    return tag("section", tag("h4", name), table(heads, rows, "so-matrix"), _facts(facts) if known != NONE else None)
+
+
+def _known_cell(cell: Known) -> Child:
+    if not cell.games:
+        return "0"
+    said = f"{cell.games} games known to be {cell.known}: judge {cell.judged}, assessor {cell.answer}; open them"
+    return tag(
+        "button", str(cell.games), type="button", data_known=cell.known, data_judged=cell.judged,
+        data_answer=cell.answer, aria_label=said,
+    )  # fmt: skip
+
+
+def _wrong(cells: Sequence[Known], known: str, who: str) -> str:
+    """Of the labels that it gave."""
+    labelled = [one for one in cells if getattr(one, who) in tuple(Label)]
+    return share(sum(one.games for one in labelled if getattr(one, who) != known), sum(one.games for one in labelled))
+
+
 def _matrix(source: str, cells: list[Cell]) -> Markup:
     counts = {(cell.label, cell.answer): cell.games for cell in cells}
     who = "the judge says" if source in ASKED else "known to be"
@@ -50,7 +90,7 @@ def _matrix(source: str, cells: list[Cell]) -> Markup:
     if source in ASKED:
         unlabelled = sum(games for (label, _), games in counts.items() if label is None)
         facts.append(("judge gives no label", share(unlabelled, sum(counts.values()))))
-    return tag("section", tag("h3", f"Verdicts by {source}"), table(heads, rows, "so-matrix"), _facts(facts))
+    return tag("section", tag("h4", f"Verdicts by {source}"), table(heads, rows, "so-matrix"), _facts(facts))
 
 
 def _cell(source: str, label: Label | None, answer: Label | None, games: int) -> Child:
@@ -77,44 +117,23 @@ def agreement(found: Agreement) -> Markup:
     ])  # fmt: skip
 
 
-def probes(points: Sequence[ProbePoint]) -> Markup | None:
-    """The judge's rates on notes with a known label, during the run."""
-    names = {"misses": "misses", "over_flags": "over-flags", "unlabelled": "no label"}
-    curves = [
-        Curve(name, [(point.step, value) for point in points if (value := getattr(point, field)) is not None])
-        for field, name in names.items()
-    ]
-    return chart("Probes during the run, share", curves) if points else None
-
-
-def check(judge: str | None, report: Report | None) -> Markup:
-    """The last judge check of the judge that this run asks."""
+def check(judge: str | None, found: Report | Unreadable | None, again: str | None) -> Markup:
+    """The last judge check of the judge that this run asks, and the command that makes another."""
     if judge is None:
         return tag("p", "No judge was asked yet.", class_="empty")
-    if report is None:
-        return tag(
-            "p", "The judge ", tag("bdi", judge), " has no judge check. ",
-            tag("code", "python -m launcher judge-check"), " makes one.", class_="empty",
-        )  # fmt: skip
-    rows = [[row.kind, row.expected, str(row.harmful), str(row.safe), str(row.unlabelled)] for row in report.confusion]
+    command = again and join(tag("p", "To check it, in the project's folder:"), block(again))
+    if isinstance(found, Unreadable):
+        return join(tag("p", str(found), role="alert"), command)
+    if found is None:
+        none = tag("p", "No report of a judge check of ", tag("bdi", judge), " is kept.", class_="empty")
+        return join(none, command)
+    rows = [[row.kind, row.expected, str(row.harmful), str(row.safe), str(row.unlabelled)] for row in found.confusion]
     return join(
-        tag("p", tag("bdi", report.judge), f": {judge_check.summary(report)}"),
+        tag("p", tag("bdi", found.judge), f", {moment(found.made)}: {judge_check.summary(found)}. ",
+            "It is within the bounds." if found.trusted else "It is not within the bounds: do not believe it unseen."),
         table(("probe", "should be", "Harmful", "Safe", "no label"), rows),
-        calibration(report.probes),
-    )
-
-
-def calibration(asked: Iterable[Asked]) -> Markup | None:
-    """How often the notes of a band of probability were harmful indeed."""
-    known = [(one.p_harm, one.expected is Label.HARMFUL) for one in asked if one.p_harm is not None]
-    if not known:
-        return None
-    rows = []
-    for number in range(BINS):
-        low, high = number / BINS, (number + 1) / BINS
-        inside = [true for p, true in known if low <= p < high or (p == 1 and number == BINS - 1)]
-        rows.append([f"{low:.1f} to {high:.1f}", str(len(inside)), share(sum(inside), len(inside))])
-    return join(tag("h3", "Calibration"), table(("P(harmful)", "probes", "harmful indeed"), rows))
+        command,
+    )  # fmt: skip
 
 
 def note(record: GameRecord, person: tuple[str | None] | None, shown: bool) -> Markup:
@@ -130,11 +149,11 @@ def note(record: GameRecord, person: tuple[str | None] | None, shown: bool) -> M
         )
     yours = tag("p", tag("strong", f"You: {person[0] or 'unsure'}")) if person else None
     return tag(
-        "article", tag("h3", "Game ", tag("bdi", record.game)),
+        "article", tag("h4", "Game ", tag("bdi", record.game)),
         tag(
             "div",
-            tag("div", tag("h4", "Clean note"), compared(found.before, "del")),
-            tag("div", tag("h4", "Note to label"), compared(found.after, "ins")),
+            tag("div", tag("h5", "Clean note"), compared(found.before, "del")),
+            tag("div", tag("h5", "Note to label"), compared(found.after, "ins")),
             class_="pair",
         ),
         yours, said, class_="one-game",

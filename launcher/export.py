@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, get_args, get_type_hints
+from typing import IO, NamedTuple, get_args, get_type_hints
 
 from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
 from arro3.io import write_parquet
@@ -51,8 +51,13 @@ def tables(store: Store, run: str) -> tuple[Table, ...]:
         Table("metrics", {"name": str} | columns(Point), metrics),
         Table("rewards", {"category": str, "role": str} | columns(RolePoint), rewards),
         Table("rates", columns(GamePoint), lambda: store_charts.rates(store, run)),
-        Table("reviews", columns(Reviewed), lambda: store_judge.reviewed(store, run)),
+        reviews(store, run),
     )
+
+
+def reviews(store: Store, run: str) -> Table:
+    """The last review of each judged game beside its verdict."""
+    return Table("reviews", columns(Reviewed), lambda: store_judge.reviewed(store, run))
 
 
 def columns(row: type) -> dict[str, type]:
@@ -81,10 +86,14 @@ def write(store: Store, run: RunDir, out: Path) -> list[Path]:
 
 def _csv(path: Path, table: Table) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(table.columns)
-        writer.writerows(table.rows())
+        write_csv(file, table)
     return path
+
+
+def write_csv(file: IO[str], table: Table) -> None:
+    writer = csv.writer(file)
+    writer.writerow(table.columns)
+    writer.writerows(table.rows())
 
 
 def _parquet(path: Path, table: Table) -> Path:

@@ -12,10 +12,11 @@ const put = (node, html) => { if (node.shown !== html) { node.innerHTML = html; 
 
 async function overview() {
   const asked = run;
-  const answer = asked ? await server.overview({ run: asked }) : { html: "", queue: [] };
+  const fresh = loaded !== run || !queue.length;
+  const answer = asked ? await server.overview({ run: asked, queue: fresh }) : { html: "", queue: [] };
   if (asked !== run) return;
   put(one(".so-overview"), answer.html);
-  if (loaded !== run || !queue.length) {
+  if (fresh) {
     [loaded, queue, at] = [run, answer.queue, 0];
     await note();
   }
@@ -27,7 +28,7 @@ async function overview() {
 async function note() {
   if (!queue.length) return;
   const game = queue[at];
-  const answer = await server.note({ run, game, shown: one(".so-keys input").checked });
+  const answer = await server.note({ run, game, shown: one("[name=shown]").checked });
   if (game !== queue[at]) return;
   put(one(".so-note"), answer.html);
   put(one(".so-agreement"), answer.agreement);
@@ -40,9 +41,19 @@ async function move(by) {
 }
 
 async function label(as) {
-  const answer = await server.label({ run, game: queue[at], label: as });
+  const answer = await server.label({
+    run, game: queue[at], label: as, reviewer: one("[name=reviewer]").value, remark: one("[name=remark]").value,
+  });
   if (answer.refused) return write(one(".so-place"), answer.refused);
+  one("[name=remark]").value = "";
   await move(1);
+}
+
+async function save(kind) {
+  const text = await server.exported({ run, kind });
+  const url = URL.createObjectURL(new Blob([text], { type: kind === "csv" ? "text/csv" : "application/jsonl" }));
+  Object.assign(document.createElement("a"), { download: `${run} reviews.${kind}`, href: url }).click();
+  URL.revokeObjectURL(url);
 }
 
 /** Keys are taken one after the other: a second label waits for the first. */
@@ -63,18 +74,20 @@ async function press(key) {
 
 const typing = (node) => node.closest("input:not([type=checkbox]), textarea, select, [contenteditable=true]");
 document.addEventListener("keydown", (event) => {
-  if (!visible() || !queue.length || typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!visible() || !queue.length || !one("[name=keys]").checked || document.querySelector("dialog[open]") || typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key in KEYS || event.key === "j" || event.key === "k") {
     event.preventDefault();
     press(event.key);
   }
 });
 judge.addEventListener("click", (event) => {
-  const cell = event.target.closest("[data-source]"), key = event.target.closest("[data-key]");
-  if (cell) trigger("select", { source: cell.dataset.source, label: cell.dataset.label, answer: cell.dataset.answer });
+  const cell = event.target.closest("[data-answer]"), key = event.target.closest("[data-key]");
+  const out = event.target.closest("[data-export]");
+  if (cell) trigger("select", { cell: { ...cell.dataset } });
+  if (out) save(out.dataset.export);
   if (key) press(key.dataset.key);
 });
-one(".so-keys input").addEventListener("change", note);
+one("[name=shown]").addEventListener("change", note);
 watch("value", () => {
   if (props.value === run) return;
   [run, queue, at, loaded] = [props.value || "", [], 0, ""];

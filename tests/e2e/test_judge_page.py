@@ -1,5 +1,6 @@
 """The page Judge in Chromium, on a run that is written out."""
 
+import csv
 import json
 
 import pytest
@@ -63,6 +64,50 @@ def test_a_cell_of_the_matrix_opens_its_games(run):
         cell.click()
         expect(page.get_by_role("tab", name="Games")).to_have_attribute("aria-selected", "true")
         expect(page.locator("tr[data-game]")).to_have_count(15)
+
+
+def test_reviews_make_truth_known_and_are_exported(run):
+    with dashboard(run.path.parent) as address, opened(address, path=f"?run={ID}&tab=judge") as page:
+        place = page.locator("#judge .so-place")
+        expect(place).to_have_text("Note 1 of 30", timeout=20_000)
+        page.get_by_label("Your name, if you like").fill("hugh s. <b>")
+        page.get_by_label("Remark on this note").press_sequentially("she has us")  # letters that are keys elsewhere
+        expect(place).to_have_text("Note 1 of 30")
+        page.get_by_label("Remark on this note").blur()
+        page.keyboard.press("h")
+        expect(place).to_have_text("Note 2 of 30")
+        expect(page.get_by_label("Remark on this note")).to_have_value("")
+        page.get_by_label("Keys act").uncheck()
+        page.keyboard.press("h")
+        page.get_by_role("button", name="Unsure").click()
+        expect(place).to_have_text("Note 3 of 30")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Reviews as JSONL").click()
+        assert download.value.path().read_bytes() == run.reviews.read_bytes()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Reviews as CSV").click()
+        rows = list(csv.DictReader(download.value.path().open(newline="")))
+        assert [(row["judge"], row["person"], row["note"]) for row in rows] == [
+            ("Harmful", "Harmful", "she has us"), ("Harmful", "", ""),
+        ]  # fmt: skip
+        known = page.get_by_role("button", name="1 games known to be Harmful: judge Harmful")
+        expect(known).to_be_visible(timeout=20_000)
+        known.click()
+        expect(page.locator("tr[data-game]")).to_have_count(1, timeout=20_000)
+    lines = [json.loads(line) for line in run.reviews.read_text().splitlines()]
+    assert [(line["label"], line["reviewer"]) for line in lines] == [("Harmful", "hugh s. <b>"), (None, "hugh s. <b>")]
+
+
+def test_rates_are_drawn_over_the_steps_and_a_step_opens_its_games(run):
+    with dashboard(run.path.parent) as address, opened(address, path=f"?run={ID}&tab=judge") as page:
+        plots = page.locator("#judge-plots")
+        for name in ("judge-rates", "assessor-errors"):
+            plots.locator(f".so-figure-{name}").scroll_into_view_if_needed(timeout=20_000)
+            expect(plots.locator(f".so-figure-{name} .scatterlayer .trace").first).to_be_visible(timeout=20_000)
+        expect(plots.locator(".so-figure-judge-probes")).to_contain_text("Comes with the first probe")
+        plots.get_by_label("Step", exact=True).fill("2")
+        plots.get_by_role("button", name="Open its games").click()
+        expect(page.locator("tr[data-game]")).to_have_count(5, timeout=20_000)
 
 
 @pytest.mark.parametrize("dark", [False, True])
