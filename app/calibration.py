@@ -36,7 +36,7 @@ def bins(known: Iterable[Believed], count: int = BINS) -> list[Bin]:
 def shown(sources: Mapping[str, Sequence[Believed]]) -> Markup:
     """Plot and table, a curve for every source of notes whose truth is known."""
     found = {name: bins(known) for name, known in sources.items() if known}
-    head = tag("h3", "Calibration")
+    head = tag("h2", "Calibration")
     if not found:
         return join(head, tag(
             "p", "Comes with a judge check, a probe or a review of a note for which the judge told a probability of harm.",

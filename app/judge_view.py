@@ -54,9 +54,9 @@ def _truth(known: str, name: str, cells: list[Known]) -> Markup | None:
          *(_known_cell(Known(known, said, answer, games.get((said, answer), 0))) for answer in ANSWERS)]
         for said in judged
     ]  # fmt: skip
-    heads = ("", *(f"assessor: {answer}" for answer in ANSWERS))
+    heads = ("verdict", *(f"assessor: {answer}" for answer in ANSWERS))
     facts = [("judge wrong", _wrong(cells, known, "judged")), ("assessor wrong", _wrong(cells, known, "answer"))]
-    return tag("section", tag("h4", name), table(heads, rows, "so-matrix"), _facts(facts) if known != NONE else None)
+    return tag("section", tag("h3", name), table(heads, rows, "so-matrix"), _facts(facts) if known != NONE else None)
 
 
 def _known_cell(cell: Known) -> Child:
@@ -90,7 +90,7 @@ def _matrix(source: str, cells: list[Cell]) -> Markup:
     if source in ASKED:
         unlabelled = sum(games for (label, _), games in counts.items() if label is None)
         facts.append(("judge gives no label", share(unlabelled, sum(counts.values()))))
-    return tag("section", tag("h4", f"Verdicts by {source}"), table(heads, rows, "so-matrix"), _facts(facts))
+    return tag("section", tag("h3", f"Verdicts by {source}"), table(heads, rows, "so-matrix"), _facts(facts))
 
 
 def _cell(source: str, label: Label | None, answer: Label | None, games: int) -> Child:
@@ -149,11 +149,11 @@ def note(record: GameRecord, person: tuple[str | None] | None, shown: bool) -> M
         )
     yours = tag("p", tag("strong", f"You: {person[0] or 'unsure'}")) if person else None
     return tag(
-        "article", tag("h4", "Game ", tag("bdi", record.game)),
+        "article", tag("h3", "Game ", tag("bdi", record.game)),
         tag(
             "div",
-            tag("div", tag("h5", "Clean note"), compared(found.before, "del")),
-            tag("div", tag("h5", "Note to label"), compared(found.after, "ins")),
+            tag("div", tag("h4", "Clean note"), compared(found.before, "del")),
+            tag("div", tag("h4", "Note to label"), compared(found.after, "ins")),
             class_="pair",
         ),
         yours, said, class_="one-game",

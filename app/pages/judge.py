@@ -34,7 +34,7 @@ TEMPLATE = """
   <p class="so-empty" role="status"></p>
   <div class="so-overview"></div>
   <section class="so-review" aria-label="Review" hidden>
-    <h3>Review</h3>
+    <h2>Review</h2>
     <p>Label notes yourself, blind: the verdict is hidden until you have. <kbd>s</kbd> safe,
       <kbd>h</kbd> harmful, <kbd>u</kbd> unsure, <kbd>j</kbd> next, <kbd>k</kbd>
       previous. Your label is kept beside the verdict and changes nothing that the run was paid.</p>
@@ -134,7 +134,7 @@ def overview_of(shared: Shared, run: str) -> str:
     }
     return str(join(
         judge_view.truths(store_truth.matrix(shared.store, run)) if cells else None, judge_view.matrices(cells),
-        tag("h3", "Judge check"), judge_view.check(judge, found, _again(shared, run)), calibration.shown(believed),
+        tag("h2", "Judge check"), judge_view.check(judge, found, _again(shared, run)), calibration.shown(believed),
     ))  # fmt: skip
 
 
