@@ -133,6 +133,7 @@ def overview_of(shared: Shared, run: str) -> str:
         "reviewed notes": store_truth.of_reviews(shared.store, run),
     }
     return str(join(
+        tag("h2", "Verdicts and answers"),
         judge_view.truths(store_truth.matrix(shared.store, run)) if cells else None, judge_view.matrices(cells),
         tag("h2", "Judge check"), judge_view.check(judge, found, _again(shared, run)), calibration.shown(believed),
     ))  # fmt: skip
