@@ -57,7 +57,7 @@ def shown(sources: Mapping[str, Sequence[Believed]]) -> Markup:
     ]
     title = "Share of harmful notes over the judge's mean probability of harm"
     return join(
-        head, chart(title, [perfect, *curves]),
+        head, chart(title, [perfect, *curves], dots=True),
         tag("details", tag("summary", "The same in numbers"),
             table(("notes", "P(harmful)", "how many", "harmful indeed"), rows)),
     )  # fmt: skip

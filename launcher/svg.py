@@ -50,8 +50,8 @@ def sparkline(values: Sequence[float], width: int = 120, height: int = 22) -> Ma
     )  # fmt: skip
 
 
-def chart(title: str, curves: Sequence[Curve]) -> Markup:
-    """Curves over steps, with axes and a legend that gives each one's last value."""
+def chart(title: str, curves: Sequence[Curve], dots: bool = False) -> Markup:
+    """Curves over steps, with axes and a legend that gives each one's last value; with `dots` each point is marked."""
     thin = [(curve.name, thinned(curve.points)) for curve in curves]
     known = [(name, points) for name, points in thin if points]
     if not known:
@@ -71,8 +71,13 @@ def chart(title: str, curves: Sequence[Curve]) -> Markup:
               stroke_width=1.8)
         for number, (_, points) in enumerate(known)
     ]  # fmt: skip
+    marks = [
+        tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=4, fill=_colour(number))
+        for number, (_, points) in enumerate(known if dots else [])
+        for x, y in (place(*point) for point in points)
+    ]
     drawing = tag(
-        "svg", *_axes(place, (first, last), (low, high)), *lines, role="img", aria_label=title,
+        "svg", *_axes(place, (first, last), (low, high)), *lines, *marks, role="img", aria_label=title,
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
     )  # fmt: skip
     legend = tag("ul", *(_entry(number, name, points) for number, (name, points) in enumerate(known)))

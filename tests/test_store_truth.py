@@ -159,6 +159,7 @@ def test_bands_take_their_lower_border_and_the_last_one_both():
     assert found == [
         Bin(0.0, 0.25, 1, 0, 0.0), Bin(0.25, 0.5, 1, 0, 0.25), Bin(0.5, 0.75, 1, 0, 0.5), Bin(0.75, 1.0, 2, 2, 0.875),
     ]  # fmt: skip
+    assert calibration.shown({"reviews": [Believed(0.7, True)]}).count("<circle") == 3  # a lone band is seen too
     assert "Comes with a judge check" in calibration.shown({"judge check": []})
 
 
