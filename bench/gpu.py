@@ -24,7 +24,18 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from launcher import engine, memory, memory_measured, model_shape, preflight, process, report, settings, supervise  # noqa: E402
+from launcher import (  # noqa: E402
+    engine,
+    memory,
+    memory_measured,
+    model_shape,
+    preflight,
+    process,
+    report,
+    settings,
+    store_judge,
+    supervise,
+)
 from launcher.config import presets, resolve  # noqa: E402
 from launcher.rundir import RunDir  # noqa: E402
 from launcher.runs import Runs  # noqa: E402
@@ -49,14 +60,13 @@ class Setup:
 
 SHORT = {"rollout.max_new_tokens": 512, "rollout.max_len": 1024, "prompt_style": "short"}
 """As in the first measurements: replies of 512 tokens, in all about 700. Notes of `--data` may need a longer max_len."""
-OLD = {"memory.zero_stage": 2, "memory.adam_offload": True, "memory.cpu_threads": 1}
+OLD = {"memory.adam_offload": True, "memory.cpu_threads": 1}
 SETUPS = {
     "80gb": Setup("single-gpu-80gb", SHORT),
     "48gb": Setup("single-gpu-48gb", SHORT, ceiling_gb=48),
     "24gb": Setup("single-gpu-24gb", SHORT, "qwen2.5-1.5b", 24),
     "guide": Setup("guide-single-gpu"),
     "old": Setup("guide-single-gpu", OLD | SHORT),  # the first that fitted: 103 s a step
-    "oom": Setup("guide-single-gpu", {"memory.zero_stage": 2} | SHORT),  # the guide's optimizer on the GPU
     "2gpus": Setup("multi-gpu", SHORT),
 }
 SPARE = {"checkpoint.steps": 0, "checkpoint.huggingface": False, "eval.steps": 0, "data.source": "medec"}
@@ -103,7 +113,7 @@ def engine_python(folder: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
     packages = next((home / "lib").glob("python3*/site-packages"))
     seen = [path for path in sys.path if Path(path).is_dir() and Path(path) not in (PROJECT, PROJECT / "bench")]
-    (packages / "seen.pth").write_text("\n".join(seen) + "\n")
+    (packages / "seen.pth").write_text(f"import site; [site.addsitedir(folder) for folder in {seen!r}]\n")
     return home / "bin" / "python"
 
 
@@ -263,6 +273,7 @@ def bench(text: str, asked: argparse.Namespace, work: Work, until: float) -> dic
     with Store(work.runs.store_path) as store:
         result = measured(store, run, started)
         if config.device == "cuda":
+            judge = judge if store_judge.judge_of(store, run.id) else None  # nobody asked it, so it slept
             result["estimate"] = estimated(config, setup.ceiling_gb, judge, run, store)
     failed = not outcome.startswith("made")
     return {

@@ -104,7 +104,7 @@ FLAGS: dict[str, Callable[[Start], Value]] = {
     "--vllm.enable_prefix_caching": lambda s: s.config.memory.vllm_prefix_caching,
     "--vllm.enable_sleep": lambda s: _cuda(s) and s.config.memory.vllm_sleep,
     "--train.colocate_all": lambda s: _cuda(s) and s.config.memory.colocate_all,
-    "--ds.enable_sleep": lambda s: _cuda(s) and s.config.memory.deepspeed_sleep,
+    "--ds.enable_sleep": lambda s: _cuda(s) and s.config.memory.deepspeed_sleep and not s.config.memory.adam_stream,
     "--ds.adam_offload": lambda s: _cuda(s) and s.config.memory.adam_offload,
     "--ds.zero_stage": lambda s: s.config.memory.zero_stage,
     "--ds.param_dtype": lambda s: "bf16",
@@ -175,6 +175,8 @@ def _places(start: Start) -> dict[str, str]:
         env["HF_HUB_OFFLINE"] = "1"
     if _cuda(start) and start.config.memory.cpu_threads:  # Ray would set one thread where nobody else has set any
         env |= {"OMP_NUM_THREADS": str(start.config.memory.cpu_threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    if _cuda(start) and start.config.memory.adam_stream:
+        env["SECOND_OPINION_ADAM_STREAM"] = "1"
     if not _cuda(start):  # Ray counts a GPU for each role that asks for one; on a CPU they exist on paper only
         roles = 1 + (start.config.train.kl_coefficient > 0) + start.config.cluster.rollout_engines
         env["RAY_OVERRIDE_RESOURCES"] = json.dumps({"GPU": roles, "CPU": roles})

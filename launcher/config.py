@@ -123,13 +123,17 @@ class Memory(Section):
     """Move the policy's training state to the CPU while games are played."""
     adam_offload: bool = False
     """Keep Adam's moments and do its arithmetic on the CPU: much less GPU memory, slower steps."""
+    adam_stream: bool = False
+    """Keep Adam's state in the machine's memory and bring it to the GPU part by part for each update: much less GPU memory,
+    and faster than adam_offload. For ZeRO stages 1 and 2."""
     cpu_threads: int = Field(default=0, ge=0)
     """Threads of each process for arithmetic on the CPU, which is where adam_offload does its own. 0 takes all cores but
     two with adam_offload, and else leaves it to Ray, which gives one."""
     reference_offload: bool = False
     """Keep the reference model on the CPU and fetch it layer by layer. Only ZeRO stage 3 can do that."""
     zero_stage: Literal[0, 1, 2, 3] = 2
-    """DeepSpeed's ZeRO stage. Stage 3 saves memory on one GPU too: its optimizer takes the parameters part by part."""
+    """DeepSpeed's ZeRO stage: what several GPUs share of the policy. 1 the optimizer's state, 2 gradients too, 3 weights
+    too. On one GPU stage 3 only costs time."""
     gradient_checkpointing: bool = True
     """Compute activations twice instead of keeping them."""
     attention: Literal["flash_attention_2", "sdpa", "eager"] = "sdpa"
@@ -278,6 +282,10 @@ def _device_fits(config: RunConfig):
 def _offload_works(config: RunConfig):
     if config.memory.reference_offload and config.memory.zero_stage != 3:
         yield "memory.reference_offload moves nothing unless memory.zero_stage is 3"
+    if config.memory.adam_stream and config.memory.zero_stage not in (1, 2):
+        yield "memory.adam_stream needs memory.zero_stage 1 or 2"
+    if config.memory.adam_stream and config.memory.adam_offload:
+        yield "memory.adam_stream takes the place of memory.adam_offload: choose one"
 
 
 _CHECKS = (_sizes_divide, _estimator_fits, _mode_fits, _data_given, _device_fits, _offload_works)

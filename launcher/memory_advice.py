@@ -48,6 +48,11 @@ def _to(value: Any, setting: str) -> Callable[[Workload, Plan], Any]:
     return lambda work, now: None if _value(work, setting) == value else value
 
 
+def _spread(work: Workload, now: Plan) -> int | None:
+    """Weights over all GPUs; on one there is nothing to spread."""
+    return 3 if work.config.training_gpus > 1 and work.config.memory.zero_stage < 3 else None
+
+
 def _half(setting: str) -> Callable[[Workload, Plan], Any]:
     return lambda work, now: _value(work, setting) // 2 or None
 
@@ -64,12 +69,15 @@ def _switch(setting: str, value: Any, cost: str) -> Change:
 CHANGES = (
     Change("memory.vllm_share", _share_to("smallest_share"), "nothing: the cache still holds every game of a step"),
     _switch("memory.vllm_sleep", True, "part of a second a step"),
-    _switch("memory.zero_stage", 3, "some seconds a step: parameters are fetched module by module"),
     _switch("memory.deepspeed_sleep", True, "seconds a step, and as much of the machine's own memory"),
     Change("rollout.micro_batch_size", _half("rollout.micro_batch_size"), "slower scoring"),
     Change("train.micro_batch_size", _half("train.micro_batch_size"), "slower training, with the same result"),
     _switch("memory.gradient_checkpointing", True, "a third more computing in training"),
     Change("memory.vllm_share", _share_to("share_needed"), "games wait for each other"),
+    _switch("memory.adam_stream", True, "a second or two for every update, and as much of the machine's own memory"),
+    Change(
+        "memory.zero_stage", _spread, "a step takes two to three times as long: weights are fetched module by module"
+    ),
     _switch("memory.reference_offload", True, "the reference model crosses the bus for every batch"),
     _switch("memory.adam_offload", True, "updates on the CPU: a step takes two to four times as long"),
 )

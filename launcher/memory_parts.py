@@ -27,24 +27,29 @@ VLLM_WORK = int(1.0 * GIB)
 """What of its share is neither weights nor cache: activations of its largest batch, and the graphs' estimate."""
 FRAGMENTS = 0.07
 """Of what PyTorch has allocated in training, what lies unusable between it; of what stays afterwards, what stays with it."""
+KEPT = "kept"
+"""What PyTorch keeps of memory that is not needed at that moment, and gives back before it runs out. Backward pass and
+update take turns, and each keeps its own."""
 REFERENCE_STAGE_3 = int(1.2 * GIB)
 """What ZeRO stage 3 holds of the reference model beside its weights."""
 
 # Read in the code
 BUCKET = 500_000_000 * BF16
 """DeepSpeed's buffer for gradients on their way."""
+GROUP = 250_000_000
+"""Parameters that ZeRO stages 1 and 2 update at a time, at least: launcher/shim/cuda_patches.py divides them so."""
 SUB_GROUP = 1_000_000_000
 """Parameters that ZeRO stage 3 updates at a time, at least: tensors are not divided."""
 LIVE = 1_000_000_000
 """Parameters that ZeRO stage 3 keeps gathered, where they are spread over several GPUs."""
 ADAM = 3 * FP32
 """Master weights and two moments, per parameter."""
-LOGITS_TRAINED, LOGITS_SCORED = 14, 7
-"""Bytes per token and word of the vocabulary: fp32 logits, their gradients from two sides, and their bf16 ends; without
-gradients fp32, bf16, and a part at a time of their exponentials."""
-OFFLOADED_HOST, ASLEEP_HOST = 20, 14
+LOGITS_TRAINED = LOGITS_SCORED = 14
+"""Bytes per token and word of the vocabulary: fp32 logits, their gradients from two sides, and their bf16 ends. Without
+gradients as much was measured, copies of the fp32 logits for the temperature and the softmax."""
+OFFLOADED_HOST, ASLEEP_HOST, STREAMED_HOST = 20, 14, 14
 """The machine's own memory per parameter: with Adam on the CPU its state, gradients in fp32 and bf16 and the new weights;
-for a sleeping optimizer its state and the gradients."""
+for a sleeping optimizer its state and the gradients; for a streamed one its state, and what pinning rounds up."""
 
 
 class Part(StrEnum):
@@ -98,6 +103,7 @@ class Workload:
     judge: Judge | None = None
     longest: int | None = None
     """Tokens of the longest sequence, prompt and reply, where less than the settings allow is known."""
+    group: int = GROUP
 
     @property
     def tokens(self) -> int:
@@ -115,7 +121,7 @@ _Held = tuple[Phase, Part, str, int]
 
 def _policy(work: Workload) -> Iterator[_Held]:
     memory, part = work.config.memory, Part.POLICY
-    asleep = memory.deepspeed_sleep and not memory.adam_offload
+    asleep = memory.deepspeed_sleep and not (memory.adam_offload or memory.adam_stream)
     weights, state, gradients = _kept(work)
     buffers = _buffers(work)
     for phase in Phase:
@@ -132,6 +138,7 @@ def _policy(work: Workload) -> Iterator[_Held]:
     yield Phase.EXPERIENCE, part, "activations", scored(work)
     update, backward = _update(work), trained(work) + _accumulated(work)
     yield Phase.TRAINING, part, "update" if update > backward else "activations", max(update, backward)
+    yield Phase.TRAINING, part, KEPT, min(update, backward)
     allocated = weights + state + gradients + buffers + max(update, backward)
     yield Phase.TRAINING, part, "fragments", int(FRAGMENTS * allocated)
     yield Phase.SYNC, part, "one tensor", BF16 * work.policy.largest
@@ -145,7 +152,8 @@ def _kept(work: Workload) -> tuple[int, int, int]:
         weights = weights // gpus + BF16 * min(LIVE, parameters)
     state = ADAM * parameters // (gpus if stage else 1)
     gradients = (BF16 if stage else FP32) * parameters // (gpus if stage > 1 else 1)
-    return (weights, 0, 0) if work.config.memory.adam_offload else (weights, state, gradients)
+    elsewhere = work.config.memory.adam_offload or work.config.memory.adam_stream
+    return weights, 0 if elsewhere else state, gradients
 
 
 def _flat_gradients(work: Workload) -> bool:
@@ -175,14 +183,16 @@ def _accumulated(work: Workload) -> int:
 
 
 def _update(work: Workload) -> int:
-    """What an update of the weights needs for a moment. Stages 1 and 2 make a flat copy of the gradients and one in fp32;
-    stage 3 does so for a sub-group at a time, and before that looks for infinities in all gradients."""
+    """What an update of the weights needs for a moment. Stages 1 and 2 make a flat copy of a group's gradients and one in
+    fp32, beside which two groups' states stand where they are streamed, one that comes and one that leaves; stage 3 looks
+    for infinities in all gradients first."""
     memory, parameters = work.config.memory, work.policy.parameters
     part = parameters // work.config.training_gpus
     if memory.adam_offload or memory.zero_stage == 0:
         return 0
     if memory.zero_stage < 3:
-        return (BF16 + FP32) * part
+        group = min(part, max(work.group, work.policy.largest) // work.config.training_gpus)
+        return (BF16 + FP32 + (2 * ADAM if memory.adam_stream else 0)) * group
     group = min(part, SUB_GROUP // work.config.training_gpus + work.policy.largest)
     return max((BF16 + 1) * part, (BF16 + FP32) * group)
 
@@ -223,8 +233,7 @@ def _reference(work: Workload) -> Iterator[_Held]:
         yield phase, Part.REFERENCE, "process", PROCESS
         yield phase, Part.REFERENCE, "weights", weights
         yield phase, Part.REFERENCE, "buffers", REFERENCE_STAGE_3 if memory.zero_stage == 3 else 0
-    if not memory.colocate_all:  # beside the policy the two score one after the other, which the policy's bar counts
-        yield Phase.EXPERIENCE, Part.REFERENCE, "activations", scored(work)
+    yield Phase.EXPERIENCE, Part.REFERENCE, "activations", scored(work)
 
 
 def _rollout(work: Workload) -> Iterator[_Held]:

@@ -141,7 +141,7 @@ def test_a_memory_plan_needs_no_gpu_no_notes_and_no_engine():
     held = planned["phases"]["training"]
     assert held["total"] == held["policy"] + held["reference"] + held["rollout"] <= planned["peak"] < planned["limit"]
     text = call("memory", "--preset", "single-gpu-80gb", "--gpu-gb", "45", "--judge", "google/medgemma-4b-it")[1]
-    assert "does not fit" in text and "memory.adam_offload=true" in text
+    assert "does not fit" in text and "memory.adam_stream=true" in text
 
 
 def test_a_plan_that_cannot_be_made_says_why():

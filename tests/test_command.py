@@ -77,7 +77,7 @@ def test_the_environment_carries_custom_configs_and_drops_what_breaks_a_cpu_job(
         {"CUDA_VISIBLE_DEVICES": "", "RAY_ADDRESS": "auto", "HOME": "/root", "PYTHONPATH": "/mine"}
     )
     assert "CUDA_VISIBLE_DEVICES" not in whole and "RAY_ADDRESS" not in whole
-    assert whole["HOME"] == "/root" and "cpu_shim" in whole["PYTHONPATH"]
+    assert whole["HOME"] == "/root" and "launcher/shim" in whole["PYTHONPATH"]
     for key, value in whole.items():
         monkeypatch.setenv(key, value)
     settings, game = from_environment()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from launcher import memory_report
 from launcher.config import presets, resolve
-from launcher.memory import GIB, Judge, Part, Phase, Plan, Workload, plan
+from launcher.memory import GIB, GROUP, Judge, Part, Phase, Plan, Workload, plan
 from launcher.memory_advice import advise, changed
 from launcher.memory_measured import MIB, compare
 from launcher.model_shape import of_model
@@ -18,13 +18,17 @@ from launcher.store import MemoryPoint
 H100 = int(79.18 * GIB)
 QWEN_3B, QWEN_1_5B = of_model("Qwen/Qwen2.5-3B-Instruct"), of_model("Qwen/Qwen2.5-1.5B-Instruct")
 JUDGE = Judge(of_model("google/medgemma-4b-it").parameters)
+ALL = QWEN_3B.parameters
+"""As a group of parameters: what OpenRLHF makes of them where nothing divides them."""
 LONGEST = 760
 """Tokens of the longest sequences that were measured: replies of 512."""
 
 
-def workload(preset="guide-single-gpu", policy=QWEN_3B, gpu=H100, judge=None, longest=None, **settings) -> Workload:
+def workload(
+    preset="guide-single-gpu", policy=QWEN_3B, gpu=H100, judge=None, longest=None, group=GROUP, **settings
+) -> Workload:
     given = {name.replace("__", "."): value for name, value in settings.items()}
-    return Workload(resolve(preset, {"data.path": "notes.csv"} | given), policy, gpu, judge, longest)
+    return Workload(resolve(preset, {"data.path": "notes.csv"} | given), policy, gpu, judge, longest, group)
 
 
 def gib(size: int) -> float:
@@ -35,7 +39,11 @@ def gib(size: int) -> float:
 
 
 def measured(judge=JUDGE, **settings) -> Plan:
-    return plan(workload(judge=judge, longest=LONGEST, memory__zero_stage=2, **settings))
+    return plan(workload(judge=judge, longest=LONGEST, memory__zero_stage=2, group=ALL, **settings))
+
+
+def expected(made: Plan) -> float:
+    return gib(max(made.everywhere(phase) for phase in Phase))
 
 
 def test_the_guide_s_optimizer_on_the_gpu_runs_out_of_memory_as_it_did():
@@ -60,11 +68,32 @@ def test_with_adam_on_the_cpu_the_peak_is_as_it_was(share, peak):
 
 
 def test_stage_3_leaves_no_room_for_vllm_to_wake_beside_the_optimizer_and_a_judge():
-    made = plan(workload("single-gpu-80gb", judge=JUDGE, longest=1100, memory__deepspeed_sleep=False))
+    made = plan(workload("single-gpu-80gb", judge=JUDGE, longest=1100, memory__zero_stage=3))
     assert not made.fits
     held = {part: gib(made.of(Phase.ROLLOUT, part)) for part in Part}
     assert held == pytest.approx({"policy": 51.42, "reference": 8.64, "rollout": 13.49, "judge": 7.74}, rel=0.1)
     assert gib(made.of(Phase.TRAINING, Part.POLICY)) == pytest.approx(60.74, rel=0.1)
+
+
+SHORT = {"rollout__max_new_tokens": 512, "rollout__max_len": 1024}
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "gb", "policy", "peak"),
+    [
+        ("single-gpu-80gb", SHORT, None, 66.5, 76.3),
+        ("single-gpu-80gb", {}, None, 67.5, 77.4),
+        ("single-gpu-48gb", SHORT | {"memory__vllm_share": 0.168 * 79.65 / 44.7}, 48e9, 35.2, 44.5),
+        ("guide-single-gpu", SHORT | {"memory__adam_offload": True}, None, 22.4, 56.5),
+    ],
+)
+def test_a_run_s_peak_is_as_it_was_with_a_judge_that_nobody_asked(preset, settings, gb, policy, peak):
+    """The policy's own within 15 %: only in the last of these is it not the greater part of the peak."""
+    made = plan(workload(preset, gpu=int(gb or H100), **settings))
+    assert made.fits
+    held = max(made.of(phase, Part.POLICY) + made.kept(phase, Part.POLICY) for phase in Phase)
+    assert gib(held) == pytest.approx(policy, rel=0.15)
+    assert expected(made) + 0.5 == pytest.approx(peak, rel=0.1)
 
 
 def test_the_cache_of_a_token_is_what_vllm_printed():
@@ -179,8 +208,13 @@ def test_a_sleeping_engine_s_share_does_not_add_up_in_training(settings):
 def test_the_parts_make_up_the_whole(settings):
     made = plan(workload(**settings))
     for phase in Phase:
-        assert made.total(phase) == sum(made.of(phase, part) for part in Part)
-    assert sum(one.size for one in made.held) == sum(made.total(phase) for phase in Phase)
+        parts = [made.of(phase, part) for part in Part]
+        scoring = phase is Phase.EXPERIENCE and bool(made.of(phase, Part.REFERENCE))
+        assert max(parts) <= made.total(phase) <= sum(parts)
+        assert (made.total(phase) < sum(parts)) is scoring  # policy and reference, one after the other
+    assert sum(one.size for one in made.held) == sum(
+        made.of(phase, part) + made.kept(phase, part) for phase in Phase for part in Part
+    )
     assert all(one.size > 0 for one in made.held)
 
 
@@ -203,9 +237,10 @@ def test_advice_makes_it_fit_and_holds_nothing_in_vain(settings, gb):
 
 
 def test_advice_names_the_cheap_before_the_dear():
-    steps = advise(workload("single-gpu-80gb", gpu=memory_report.gpu_bytes(24))).steps
-    assert [step.setting for step in steps][-2:] == ["memory.reference_offload", "memory.adam_offload"]
-    assert advise(workload(memory__zero_stage=2)).steps[0][:2] == ("memory.zero_stage", 3)
+    steps = advise(workload("single-gpu-80gb", gpu=memory_report.gpu_bytes(45), judge=JUDGE)).steps
+    assert [step.setting for step in steps][-2:] == ["train.micro_batch_size", "memory.adam_stream"]
+    steps = advise(workload("single-gpu-80gb", gpu=memory_report.gpu_bytes(24), memory__zero_stage=3)).steps
+    assert steps[-1].setting == "memory.adam_offload"
 
 
 def test_parts_on_gpus_of_their_own_do_not_add_up():
@@ -236,16 +271,18 @@ def test_estimates_stand_beside_the_greatest_of_what_was_measured():
         point("training", 5e9, source="pss", policy=5e9),
     ]
     whole, *parts = compare(made, points)
-    assert whole == (None, made.peak, 72_000 * MIB)
+    assert whole == (None, min(made.limit, made.peak + made.kept(Phase.TRAINING, Part.POLICY)), 72_000 * MIB)
     assert {one.part: one.measured // MIB for one in parts} == {
         "policy": 64_000, "reference": 0, "rollout": 41_000, "judge": 0,
     }  # fmt: skip
-    assert whole.off == pytest.approx(made.peak / (72_000 * MIB) - 1)
+    assert whole.off == pytest.approx(whole.estimated / (72_000 * MIB) - 1)
     assert parts[1].off is None
 
 
 def test_what_two_gpus_hold_is_compared_as_a_sum():
     made = plan(workload("multi-gpu", judge=JUDGE))
     whole, *parts = compare(made, [point("training", 1000.0, policy=1000.0)])
-    assert whole.estimated == 2 * made.peak
-    assert [one.estimated for one in parts] == [2 * max(made.of(phase, part) for phase in Phase) for part in Part]
+    assert whole.estimated == 2 * max(made.total(phase) + made.kept(phase, Part.POLICY) for phase in Phase)
+    assert [one.estimated for one in parts] == [
+        2 * max(made.of(phase, part) + made.kept(phase, part) for phase in Phase) for part in Part
+    ]

@@ -187,12 +187,12 @@ def test_the_attacker_alone_against_a_frozen_assessor(launcher):
 
 def test_a_shim_that_no_longer_syncs_weights_stops_the_run(launcher, tmp_path, engine_python):
     """The negative control: the same job with the weight sync's patch taken out of the shim."""
-    shim = tmp_path / "cpu_shim"
-    shutil.copytree(PROJECT / "launcher" / "cpu_shim", shim)
-    source = (shim / "sitecustomize.py").read_text()
+    shim = tmp_path / "shim"
+    shutil.copytree(PROJECT / "launcher" / "shim", shim)
+    source = (shim / "cpu_patches.py").read_text()
     patch = '    "openrlhf.utils.distributed_util": weight_sync_group,\n'
     assert patch in source
-    (shim / "sitecustomize.py").write_text(source.replace(patch, ""))
+    (shim / "cpu_patches.py").write_text(source.replace(patch, ""))
     paths = engine.environment("cpu", {})["PYTHONPATH"].split(os.pathsep)
     python = tmp_path / "python"
     broken = os.pathsep.join([str(shim), *paths[1:]])

@@ -1,39 +1,11 @@
 """Lets OpenRLHF 0.11.2, vLLM 0.29.0 and DeepSpeed 0.19.6 train on a machine without a GPU.
 
-Python imports a module of this name at start-up from PYTHONPATH: in the driver, in every Ray worker, in vLLM's engine.
-The launcher puts this folder on PYTHONPATH of CPU jobs only. Nothing is imported early: each patch runs right after its
-module's own first import. A patch whose target is gone or takes other parameters stops the job, because a weight sync
-that is patched only in part trains from stale rollouts without any error.
+A weight sync that is patched only in part trains from stale rollouts without any error.
 """
 
-import importlib.machinery
-import importlib.util
-import inspect
-import sys
-from collections.abc import Callable
-from functools import reduce
-from pathlib import Path
 from types import ModuleType
 
-
-class StalePatchError(RuntimeError):
-    """Not an ImportError: libraries catch those and go on without the module."""
-
-
-def replace(module: ModuleType, target: str, replacement: Callable) -> Callable:
-    """Put `replacement` at `target`, a dotted path inside `module`, and return what was there."""
-    *owners, name = target.split(".")
-    owner = reduce(lambda parent, child: getattr(parent, child, None), owners, module)
-    original = getattr(owner, name, None)
-    if original is None:
-        raise StalePatchError(f"CPU shim: {module.__name__} has no {target} to patch; see {__file__}")
-    here, there = (tuple(inspect.signature(function).parameters) for function in (replacement, original))
-    if here != there:
-        raise StalePatchError(
-            f"CPU shim: {module.__name__}.{target} takes {there}, the patch takes {here}; see {__file__}"
-        )
-    setattr(owner, name, replacement)
-    return original
+from import_patches import Patches, replace
 
 
 def cuda_calls(torch: ModuleType) -> None:
@@ -151,8 +123,7 @@ def synced_linear(vllm_layers: ModuleType) -> None:
     original = replace(vllm_layers, "dispatch_cpu_unquantized_gemm", dispatch_cpu_unquantized_gemm)
 
 
-# Module -> what to do with it right after its first import.
-PATCHES: dict[str, Callable[[ModuleType], None]] = {
+PATCHES: Patches = {
     "torch": cuda_calls,
     "deepspeed.comm.torch": gloo_all_reduce,
     "deepspeed.runtime.engine": torch_adam,
@@ -160,52 +131,3 @@ PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "openrlhf.trainer.ray.vllm_worker_wrap": weight_sync_device,
     "vllm.model_executor.layers.utils": synced_linear,
 }
-
-
-class PatchAfterImport:
-    """A finder in front of Python's own: it finds what they find, and patches the modules of PATCHES once executed."""
-
-    def find_spec(self, name: str, path=None, target=None) -> importlib.machinery.ModuleSpec | None:
-        packages = {module.partition(".")[0] for module in PATCHES}
-        if name not in PATCHES and name not in packages:
-            return None
-        finders = (finder for finder in sys.meta_path if finder is not self)
-        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in finders)), None)
-        if spec is not None and name in packages:
-            require_modules(name, spec)
-        if spec is not None and name in PATCHES:
-            patch_after_execution(spec, PATCHES[name])
-        return spec
-
-
-def require_modules(package: str, spec: importlib.machinery.ModuleSpec) -> None:
-    """A module that has moved would never be imported, and so never be patched."""
-    (folder,) = spec.submodule_search_locations
-    for module in PATCHES:
-        top, *rest = module.split(".")
-        if top == package and rest and not Path(folder, *rest).with_suffix(".py").is_file():
-            raise StalePatchError(f"CPU shim: {folder} has no module {module} to patch; see {__file__}")
-
-
-def patch_after_execution(spec: importlib.machinery.ModuleSpec, patch: Callable[[ModuleType], None]) -> None:
-    execute = spec.loader.exec_module
-
-    def exec_module(module: ModuleType) -> None:
-        execute(module)
-        patch(module)
-
-    spec.loader.exec_module = exec_module
-
-
-def run_hidden_sitecustomize() -> None:
-    """The sitecustomize that this one hides, for example the system Python's own."""
-    here = Path(__file__).parent
-    spec = importlib.machinery.PathFinder.find_spec(
-        "sitecustomize", [entry for entry in sys.path if Path(entry).resolve() != here]
-    )
-    if spec is not None:
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
-
-
-sys.meta_path.insert(0, PatchAfterImport())
-run_hidden_sitecustomize()

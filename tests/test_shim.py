@@ -1,5 +1,6 @@
 """The shim in Python processes of its own: on small packages of the patched names, and on the installed engine."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,11 +10,11 @@ import pytest
 
 from launcher import engine
 
-SHIM = engine.ROOT / "launcher" / "cpu_shim"
+SHIM = engine.ROOT / "launcher" / "shim"
 
 
 def python(code: str, *path: Path, interpreter: Path | str = sys.executable) -> subprocess.CompletedProcess:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (SHIM, *path)))}
+    env = {**os.environ, "DS_ACCELERATOR": "cpu", "PYTHONPATH": os.pathsep.join(map(str, (SHIM, *path)))}
     return subprocess.run([str(interpreter), "-c", code], env=env, capture_output=True, text=True)
 
 
@@ -49,14 +50,14 @@ def test_a_patched_function_is_replaced_in_every_module_that_imports_it(tmp_path
         "def stateless_init_process_group(master_address, master_port, rank, world_size, device): return 'nccl'",
     )
     code = "from openrlhf.utils.distributed_util import stateless_init_process_group as f; print(f.__module__)"
-    assert python(code, tmp_path).stdout.strip() == "sitecustomize"
+    assert python(code, tmp_path).stdout.strip() == "cpu_patches"
 
 
 def test_other_parameters_stop_the_import(openrlhf):
     ran = python("import openrlhf.utils.distributed_util", openrlhf)
     assert ran.returncode == 1
     assert (
-        "StalePatchError: CPU shim: openrlhf.utils.distributed_util.stateless_init_process_group takes "
+        "StalePatchError: shim: openrlhf.utils.distributed_util.stateless_init_process_group takes "
         "('master_address', 'port'), the patch takes ('master_address', 'master_port', 'rank', 'world_size', 'device')"
     ) in ran.stderr
 
@@ -64,7 +65,7 @@ def test_other_parameters_stop_the_import(openrlhf):
 def test_a_renamed_function_stops_the_import(tmp_path, openrlhf):
     module(tmp_path, "openrlhf.utils.distributed_util", "def create_process_group(): pass")
     ran = python("import openrlhf.utils.distributed_util", tmp_path)
-    assert "CPU shim: openrlhf.utils.distributed_util has no stateless_init_process_group to patch" in ran.stderr
+    assert "shim: openrlhf.utils.distributed_util has no stateless_init_process_group to patch" in ran.stderr
 
 
 def test_a_moved_module_stops_the_import_of_its_package(tmp_path, openrlhf):
@@ -156,3 +157,61 @@ def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+# The patches of GPU jobs, on the CPU
+
+TRAIN = """
+import json, os, sys
+import torch, deepspeed
+from openrlhf.utils.deepspeed.deepspeed_utils import get_optimizer_grouped_parameters, get_train_ds_config
+torch.manual_seed(0)
+os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[1]}
+deepspeed.init_distributed("gloo")
+model = torch.nn.Sequential(*[torch.nn.Linear(16, 16) for _ in range(6)])
+groups = get_optimizer_grouped_parameters(model, 0.01)
+adam = {"type": "Adam", "params": {"lr": 1e-3, "torch_adam": True}}
+config = get_train_ds_config(False, adam_offload=False, stage=2, optim_config=adam)
+config |= {"train_micro_batch_size_per_gpu": 4, "gradient_accumulation_steps": 2}
+engine, *_ = deepspeed.initialize(model=model, model_parameters=groups, config=config)
+for _ in range(10):
+    loss = engine(torch.randn(4, 16, dtype=torch.bfloat16)).square().mean()
+    engine.backward(loss)
+    engine.step()
+state = getattr(engine.optimizer, "streamed_state", None)
+homes = {tensor.data_ptr() for tensor in state.homes.values()} if state else set()
+kept = {value.data_ptr() for states in engine.optimizer.optimizer.state.values() for value in states.values() if value.ndim}
+kept |= {master.data_ptr() for master in engine.optimizer.single_partition_of_fp32_groups}
+print(json.dumps({"groups": [sum(p.numel() for p in group["params"]) for group in groups], "at home": kept <= homes,
+                  "weights": [p.float().sum().item() for p in model.parameters()]}))
+"""
+CUDA_PATCHES = """
+import sys, import_patches, cuda_patches
+cuda_patches.GROUP = 500
+finder = next(one for one in sys.meta_path if isinstance(one, import_patches.PatchAfterImport))
+finder.__init__({**finder.patches, **cuda_patches.PATCHES})
+"""
+
+
+@pytest.mark.engine
+def test_an_update_in_groups_and_a_streamed_one_give_the_weights_of_the_plain_one(installed, unused_port, monkeypatch):
+    monkeypatch.setenv("SECOND_OPINION_ADAM_STREAM", "")
+
+    def trained(code: str) -> dict:
+        return json.loads(in_engine(installed, code, str(unused_port)).splitlines()[-1])
+
+    plain, grouped = trained(TRAIN), trained(CUDA_PATCHES + TRAIN)
+    monkeypatch.setenv("SECOND_OPINION_ADAM_STREAM", "1")
+    streamed = trained(CUDA_PATCHES + TRAIN)
+    assert plain["groups"] == [6 * 256, 6 * 16] and grouped["groups"] == [256] * 6 + [6 * 16]
+    assert plain["weights"] == grouped["weights"] == streamed["weights"]
+    assert (plain["at home"], grouped["at home"], streamed["at home"]) == (False, False, True)
+
+
+@pytest.mark.engine
+def test_every_patch_of_a_gpu_job_fits_the_installed_engine(installed, monkeypatch):
+    monkeypatch.setenv("SECOND_OPINION_ADAM_STREAM", "1")
+    code = (
+        CUDA_PATCHES + "import importlib\nfor name in cuda_patches.PATCHES: importlib.import_module(name); print(name)"
+    )
+    assert in_engine(installed, code).split()[-1] == "deepspeed.runtime.zero.stage_1_and_2"
