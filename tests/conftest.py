@@ -11,6 +11,14 @@ from launcher.runs import Runs
 PROJECT = Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(items):
+    """Under pytest-xdist: real jobs, which want the whole machine, one after the other, and beside them file by file the
+    rest."""
+    for item in items:
+        job = item.get_closest_marker("engine") and item.get_closest_marker("e2e")
+        item.add_marker(pytest.mark.xdist_group("jobs" if job else item.module.__name__))
+
+
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
     """A folder for runs, and an engine that trains nothing: `fake("done", steps=3)` says how its trainer ends.
@@ -24,9 +32,10 @@ def fake(tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_VERSIONS", json.dumps(engine.pins(engine.lock("cpu"))))
     monkeypatch.setenv("SECOND_OPINION_RUNS", str(tmp_path / "runs"))
 
-    def choose(ending: str, steps: int = 3) -> Runs:
+    def choose(ending: str, steps: int = 3, pace: float = 0.05) -> Runs:
         monkeypatch.setenv("FAKE_TRAINER", ending)
         monkeypatch.setenv("FAKE_STEPS", str(steps))
+        monkeypatch.setenv("FAKE_PACE", str(pace))
         return Runs.here()
 
     yield choose

@@ -1,7 +1,7 @@
 """Stands in for the engine's interpreter: answers for the versions, and as a trainer prints a log step by step.
 
 FAKE_TRAINER says how it ends: done, raise, kill (by SIGKILL), hang, dead_sync, stubborn (hangs and ignores polite signals).
-FAKE_STEPS steps are printed, from the checkpoint on if there is one. Needs no third-party package.
+FAKE_STEPS steps are printed, from the checkpoint on if there is one, FAKE_PACE seconds each. Needs no third-party package.
 """
 
 import json
@@ -34,7 +34,7 @@ def train(flags: dict[str, str]) -> None:
         if step % int(flags["--ckpt.save_steps"]) == 0:
             latest.parent.mkdir(parents=True, exist_ok=True)
             latest.write_text(f"global_step{step}")
-        time.sleep(0.05)
+        time.sleep(float(os.environ.get("FAKE_PACE", "0.05")))
     if ending == "raise":
         raise ValueError("the reward was lost")
     if ending == "kill":

@@ -105,20 +105,20 @@ def test_stop_now_ends_every_process(fake, monkeypatch, ending):
 
 
 def test_stop_after_the_next_checkpoint_then_resume_from_it(fake):
-    here = fake("hang", steps=200)
-    run = start(here, train__steps=200)
+    here = fake("hang", steps=1000)
+    run = start(here, train__steps=1000)
     until(lambda: here.look(run).step >= 1)
     here.stop(run.id, "checkpoint")
     stopped = here.wait(run)
     saved = supervise.checkpoint_step(run)
     assert stopped.state == End.STOPPED and saved >= 2
-    fake("done", steps=200)
+    fake("done", steps=1000, pace=0.002)
     here.resume(run.id)
     now = here.wait(run)
-    assert (now.state, now.step, now.attempts) == (End.DONE, 200, (0, saved))
+    assert (now.state, now.step, now.attempts) == (End.DONE, 1000, (0, saved))
     assert run.log(2).exists()
     with Store(here.store_path) as store:
-        assert [point.step for point in store.series(run.id, "reward")] == list(range(1, 201))
+        assert [point.step for point in store.series(run.id, "reward")] == list(range(1, 1001))
 
 
 def test_what_cannot_be_done_is_refused_with_the_reason(fake):
