@@ -14,8 +14,13 @@ from launcher.rundir import PROJECT, RunDir
 from medical_team.agent_settings import AgentSettings
 from medical_team.judge.settings import LOCAL
 
-AGENT = PROJECT / "medical_team" / "openrlhf_agent.py"
-REWARD_FUNCTION = PROJECT / "medical_team" / "local_reward_function.py"
+AGENT = Path("medical_team") / "openrlhf_agent.py"
+REWARD_FUNCTION = Path("medical_team") / "local_reward_function.py"
+TRAINER = "openrlhf.cli.train_ppo_ray"
+MERGED = {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"}
+"""OpenRLHF gives some variables of a job's environment again, which Ray otherwise takes for a conflict."""
+OTHER_CLUSTERS = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+"""Ray would submit to these rather than to the address that it is given."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,15 @@ def _wandb(start: Start, value: str | None) -> str | None:
     return value if start.config.logging.wandb.enabled else None
 
 
+def _on_cluster(start: Start) -> bool:
+    return start.config.cluster.ray_address is not None
+
+
+def _code(start: Start, file: Path) -> Path:
+    """Of the project; on a cluster in the working directory that Ray gives each process of the job."""
+    return file if _on_cluster(start) else PROJECT / file
+
+
 def _local(start: Start, name: str) -> Path:
     return start.rundir.data / name
 
@@ -67,8 +81,8 @@ def _local(start: Start, name: str) -> Path:
 # OpenRLHF's flag -> its value for a start. The one place that knows OpenRLHF's names.
 FLAGS: dict[str, Callable[[Start], Value]] = {
     "--actor.model_name_or_path": lambda s: s.config.policy,
-    "--train.agent_func_path": lambda s: AGENT if _self_play(s) else None,
-    "--reward.remote_url": lambda s: None if _self_play(s) else REWARD_FUNCTION,
+    "--train.agent_func_path": lambda s: _code(s, AGENT) if _self_play(s) else None,
+    "--reward.remote_url": lambda s: None if _self_play(s) else _code(s, REWARD_FUNCTION),
     "--data.prompt_dataset": lambda s: _local(s, "train.jsonl"),
     "--data.input_key": lambda s: "input",
     "--data.label_key": lambda s: "label",
@@ -93,8 +107,8 @@ FLAGS: dict[str, Callable[[Start], Value]] = {
     "--reward.normalize_enable": lambda s: s.config.train.normalize_reward,
     "--actor.num_nodes": lambda s: s.config.cluster.nodes,
     "--actor.num_gpus_per_node": lambda s: s.config.cluster.gpus_per_node,
-    "--ref.num_nodes": lambda s: s.config.cluster.nodes,
-    "--ref.num_gpus_per_node": lambda s: s.config.cluster.gpus_per_node,
+    "--ref.num_nodes": lambda s: s.config.cluster.reference_nodes or s.config.cluster.nodes,
+    "--ref.num_gpus_per_node": lambda s: s.config.cluster.reference_gpus_per_node or s.config.cluster.gpus_per_node,
     "--ref.offload": lambda s: _cuda(s) and s.config.memory.reference_offload,
     "--vllm.num_engines": lambda s: s.config.cluster.rollout_engines,
     "--vllm.tensor_parallel_size": lambda s: s.config.cluster.tensor_parallel,
@@ -130,19 +144,31 @@ FLAGS: dict[str, Callable[[Start], Value]] = {
 
 
 def build(start: Start, engine: Engine) -> Command:
-    """The command of one start, in this engine."""
-    argv = [str(engine.python), "-m", "openrlhf.cli.train_ppo_ray"]
+    """The command of one start, in this engine; on a cluster in the one that it has there."""
+    argv = [start.config.cluster.ray_python if _on_cluster(start) else str(engine.python), "-m", TRAINER]
     for flag, value in ((flag, of(start)) for flag, of in FLAGS.items()):
         if value is True:
             argv.append(flag)
         elif value is not None and value is not False:
             argv += [flag, str(value)]
-    env = (
-        environment(engine.device, engine.versions)
-        | _places(start)
-        | agent_settings(start).to_environment(start.config.custom_configs)
-    )
+    told = agent_settings(start).to_environment(start.config.custom_configs)
+    if _on_cluster(start):
+        return _submitted(start, engine, argv, told)
+    env = environment(engine.device, engine.versions) | _places(start) | told
     return Command(tuple(argv), env, UNSET[engine.device])
+
+
+def _submitted(start: Start, engine: Engine, argv: list[str], told: dict[str, str]) -> Command:
+    """The command that makes the trainer's a job of the cluster. What is said of the run marks this process too."""
+    config = start.config
+    has_flash = ("flash-attn",) if config.memory.attention == "flash_attention_2" else ()
+    of_job = environment(config.device, has_flash, root=Path()) | _shared_places(start) | told | MERGED
+    client = (
+        str(engine.python), "-m", "launcher.ray_job", "--address", config.cluster.ray_address,
+        "--submission-id", f"{start.rundir.id}-{start.attempt}", "--project", str(PROJECT),
+        "--runtime-env-json", json.dumps({"env_vars": of_job}), "--", *argv,
+    )  # fmt: skip
+    return Command(client, told | {"PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}, OTHER_CLUSTERS)
 
 
 def agent_settings(start: Start) -> AgentSettings:
@@ -168,7 +194,16 @@ def _models(config: RunConfig) -> tuple[str, ...]:
 
 
 def _places(start: Start) -> dict[str, str]:
-    env = {"RAY_TMPDIR": str(start.rundir.scratch), "TMPDIR": str(start.rundir.scratch)}
+    env = {"RAY_TMPDIR": str(start.rundir.scratch), "TMPDIR": str(start.rundir.scratch)} | _shared_places(start)
+    if not _cuda(start):  # Ray counts a GPU for each role that asks for one; on a CPU they exist on paper only
+        roles = 1 + (start.config.train.kl_coefficient > 0) + start.config.cluster.rollout_engines
+        env["RAY_OVERRIDE_RESOURCES"] = json.dumps({"GPU": roles, "CPU": roles})
+    return env
+
+
+def _shared_places(start: Start) -> dict[str, str]:
+    """What is the same on every machine of a job."""
+    env = {}
     if start.config.logging.wandb.enabled:
         env["WANDB_DIR"] = str(start.rundir.path)
     if all(Path(model).is_dir() for model in _models(start.config)):
@@ -177,7 +212,4 @@ def _places(start: Start) -> dict[str, str]:
         env |= {"OMP_NUM_THREADS": str(start.config.memory.cpu_threads), "OMP_WAIT_POLICY": "PASSIVE"}
     if _cuda(start) and start.config.memory.adam_stream:
         env["SECOND_OPINION_ADAM_STREAM"] = "1"
-    if not _cuda(start):  # Ray counts a GPU for each role that asks for one; on a CPU they exist on paper only
-        roles = 1 + (start.config.train.kl_coefficient > 0) + start.config.cluster.rollout_engines
-        env["RAY_OVERRIDE_RESOURCES"] = json.dumps({"GPU": roles, "CPU": roles})
     return env

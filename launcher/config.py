@@ -3,13 +3,14 @@
 A field's docstring is its help in the form.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from medical_team.config import GameConfig
 from medical_team.judge.settings import JudgeSettings
@@ -143,14 +144,30 @@ class Memory(Section):
 class Cluster(Section):
     """GPUs per part of the job. With colocation the counts of policy and rollout engines must agree."""
 
+    ray_address: str | None = None
+    """Web address of the head of an existing Ray cluster, such as http://head:8265: the run becomes a job there. Without
+    one the run starts a Ray of its own on this machine."""
+    ray_python: str = Field(default="python", min_length=1, pattern=r"^[^\x00-\x1f]*$")
+    """The engine's Python on the machines of that cluster."""
     nodes: int = Field(default=1, ge=1)
-    """Machines."""
+    """Machines that train the policy."""
     gpus_per_node: int = Field(default=1, ge=1)
-    """GPUs on each machine that train the policy, and as many for the reference model."""
+    """GPUs on each of them."""
+    reference_nodes: int = Field(default=0, ge=0)
+    """Machines of the reference model. 0 takes as many as the policy has, and colocation needs that."""
+    reference_gpus_per_node: int = Field(default=0, ge=0)
+    """GPUs on each of them. 0 takes as many as the policy has."""
     rollout_engines: int = Field(default=1, ge=1)
     """vLLM engines that play games at the same time."""
     tensor_parallel: int = Field(default=1, ge=1)
     """GPUs per vLLM engine."""
+
+    @field_validator("ray_address")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value and not re.fullmatch(r"https?://[^\s/@]+/?", value):
+            raise ValueError("this is no web address without a password in it: give http://host:port")
+        return value.rstrip("/") if value else None
 
 
 class Wandb(Section):
@@ -219,6 +236,11 @@ class RunConfig(Section):
     def training_gpus(self) -> int:
         return self.cluster.nodes * self.cluster.gpus_per_node
 
+    @property
+    def reference_gpus(self) -> int:
+        cluster = self.cluster
+        return (cluster.reference_nodes or cluster.nodes) * (cluster.reference_gpus_per_node or cluster.gpus_per_node)
+
     @model_validator(mode="after")
     def _consistent(self):
         problems = [problem for check in _CHECKS for problem in check(self)]
@@ -270,13 +292,20 @@ def _data_given(config: RunConfig):
 
 def _device_fits(config: RunConfig):
     gpus, engines = config.training_gpus, config.cluster.rollout_engines * config.cluster.tensor_parallel
-    if config.device == "cpu" and (gpus, engines) != (1, 1):
+    if config.device == "cpu" and (gpus, config.reference_gpus, config.cluster.tensor_parallel) != (1, 1, 1):
         yield "on a CPU the cluster settings must all be 1"
+    if config.device == "cpu" and config.cluster.rollout_engines > 1 and not config.cluster.ray_address:
+        yield "cluster.rollout_engines must be 1 on a CPU without cluster.ray_address"
     if config.device == "cuda" and config.memory.colocate_all and gpus != engines:
         yield (
             f"with memory.colocate_all the {gpus} GPUs that train must equal "
             f"cluster.rollout_engines times cluster.tensor_parallel, {engines}"
         )
+    roles = (config.cluster.reference_nodes, config.cluster.reference_gpus_per_node)
+    policy = (config.cluster.nodes, config.cluster.gpus_per_node)
+    colocated = config.device == "cuda" and config.memory.colocate_all
+    if colocated and any(own and own != shared for own, shared in zip(roles, policy, strict=True)):
+        yield "cluster.reference_nodes and cluster.reference_gpus_per_node must be 0 with memory.colocate_all"
 
 
 def _offload_works(config: RunConfig):

@@ -176,14 +176,15 @@ RAY_ADDRESS would send the job to another machine. DeepSpeed builds for the GPU 
 architecture list with a letter, such as 9.0a."""
 
 
-def environment(device: Device, optional: Collection[str] = ()) -> dict[str, str]:
+def environment(device: Device, optional: Collection[str] = (), root: Path = ROOT) -> dict[str, str]:
     """The variables that every job on this device needs, beside those of the run itself (RAY_TMPDIR, TMPDIR, ...).
 
-    optional: which of OPTIONAL the engine has; the pinned engines have none.
+    optional: which of OPTIONAL the engine has; the pinned engines have none. root: the project's folder, or a relative
+    path to it from where the job's processes are started.
     """
-    launcher = ROOT / "launcher"
+    launcher = root / "launcher"
     stub = [] if "flash-attn" in optional else [launcher / "flash_attn_stub"]
-    common = {**COMMON_ENVIRONMENT, "PYTHONPATH": python_path(launcher / "shim", *stub, ROOT)}
+    common = {**COMMON_ENVIRONMENT, "PYTHONPATH": python_path(launcher / "shim", *stub, root)}
     if device == "cpu":
         return common | CPU_ENVIRONMENT
     return common | ({} if "flashinfer-python" in optional else {"VLLM_USE_FLASHINFER_SAMPLER": "0"})

@@ -14,7 +14,9 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from launcher import command, engine, footprint, process, state, tail
+import psutil
+
+from launcher import command, engine, footprint, process, ray_cluster, state, tail
 from launcher.config import Mode, RunConfig
 from launcher.ingest import ingest
 from launcher.rundir import PROJECT, RunDir, append_line, read_json, write_json
@@ -106,9 +108,12 @@ class Supervision:
 
     def _start(self) -> None:
         self.rundir.scratch.mkdir(exist_ok=True)
-        found = engine.find(self.config.device)
+        device, cluster = self.config.device, self.config.cluster.ray_address
+        found = ray_cluster.client(device) if cluster else engine.find(device)
         if found is None:
-            raise RuntimeError(engine.missing(self.config.device))
+            raise RuntimeError(engine.missing(device))
+        if cluster:
+            self._end_jobs(self.state.attempt - 1)
         start = command.Start(self.config, self.rundir, self.state.attempt, self.state.attempts[-1])
         job = command.build(start, found)
         write_json(self.rundir.command, described(job, found.versions))
@@ -119,6 +124,11 @@ class Supervision:
         self.child = process.spawn(job.argv, environment, log, PROJECT)
         self._change(trainer=process.identify(self.child.pid))
         self._event("info", "started", f"trainer {self.child.pid}, attempt {self.state.attempt}")
+
+    def _end_jobs(self, attempts: int) -> list[str]:
+        """Ends the run's jobs of so many starts on its cluster, if it has one; what could not be ended."""
+        address = self.config.cluster.ray_address
+        return ray_cluster.end_jobs(address, self.rundir.id, attempts) if address and attempts else []
 
     def _render(self, python: Path, environment: dict[str, str], log: Path) -> None:
         """OpenRLHF's single-turn mode takes prompts as text: the model's own tokenizer writes them, once."""
@@ -164,12 +174,17 @@ class Supervision:
 
     def _sample_memory(self) -> None:
         read = footprint.on_gpu if self.config.device == "cuda" else footprint.on_cpu
-        held = read(process.family(self.state.trainer))
+        held = read(self._processes())
         append_line(self.rundir.memory, {
             "time": time.time(), "phase": self.state.phase, "total_mb": sum(one.mb for one in held),
             "source": "nvml" if self.config.device == "cuda" else "pss",
             "processes": [one._asdict() for one in held],
         })  # fmt: skip
+
+    def _processes(self) -> list[psutil.Process]:
+        """Of the run, on this machine. Those of a cluster's job are no children of ours."""
+        on_cluster = self.config.cluster.ray_address is not None
+        return process.marked(self.rundir.id) if on_cluster else process.family(self.state.trainer)
 
     def _dead_sync(self) -> str | None:
         """A CPU job syncs weights through patches of ours; one that no longer fits fails without an error."""
@@ -208,6 +223,7 @@ class Supervision:
 
     def _end(self, how: End, reason: str, code: int | None = None) -> None:
         self._change(phase=STOPPING)
+        jobs = self._end_jobs(self.state.attempt)
         left = process.end(self.rundir.id, self.state.trainer)
         ingest(self.store, self.rundir.path, finish=True)
         failure = self.store.failure(self.rundir.id) if how is End.CRASHED else None
@@ -217,7 +233,7 @@ class Supervision:
         self._change(
             state=how, phase=how, ended=time.time(), exit_code=code, reason=reason,
             step=self.store.progress(self.rundir.id).step, traceback=failure.traceback if failure else None,
-            left_over=tuple(footprint.named(left)),
+            left_over=(*footprint.named(left), *jobs),
         )  # fmt: skip
         ingest(self.store, self.rundir.path, finish=True)
         self.rundir.stop.unlink(missing_ok=True)

@@ -1,0 +1,156 @@
+"""An existing Ray cluster, asked over HTTP: whether it can take a run, and to end a run's jobs.
+
+Its dashboard answers at the address that `cluster.ray_address` names; Ray's package has one only with `ray[default]`.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+
+from launcher import engine
+from launcher.config import RunConfig
+from launcher.engine import Engine
+
+SECONDS = 3.0
+"""Longest wait for one answer."""
+STOP_SECONDS = 30.0
+"""How long a job that was asked to stop may take."""
+ENDED = {"SUCCEEDED", "FAILED", "STOPPED"}
+
+
+class Silent(RuntimeError):
+    """Nothing that is a Ray cluster answers at the address; the message says what to do."""
+
+
+class Amount(NamedTuple):
+    total: float
+    used: float
+
+    @property
+    def free(self) -> float:
+        return self.total - self.used
+
+
+class Cluster(NamedTuple):
+    version: str
+    hosts: frozenset[str]
+    """Addresses of its machines."""
+    gpus: Amount
+    cpus: Amount
+
+
+def ask(address: str) -> Cluster:
+    """What the cluster is. Errors: Silent."""
+    version = _get(address, "/api/version")
+    nodes = _get(address, "/api/v0/nodes")
+    status = _get(address, "/api/cluster_status")
+    try:
+        usage = status["data"]["clusterStatus"]["loadMetricsReport"]["usage"]
+        alive = [node for node in nodes["data"]["result"]["result"] if node["state"] == "ALIVE"]
+        gpus, cpus = (_amount(usage.get(name, [0.0, 0.0])) for name in ("GPU", "CPU"))
+        return Cluster(version["ray_version"], frozenset(node["node_ip"] for node in alive), gpus, cpus)
+    except (KeyError, TypeError) as error:
+        raise Silent(f"{address} answers, but not as Ray's dashboard does: give the address of a Ray head") from error
+
+
+def _amount(used_and_total: list[float]) -> Amount:
+    used, total = used_and_total
+    return Amount(total, used)
+
+
+def _get(address: str, path: str) -> Any:
+    return _answer("GET", address, path)
+
+
+def _answer(method: str, address: str, path: str) -> Any:
+    try:
+        answer = httpx.request(method, address + path, timeout=SECONDS)
+        answer.raise_for_status()
+        return answer.json()
+    except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
+        start = "start its head with `ray start --head` and the packages of ray[default], which its jobs need"
+        why = str(error) or type(error).__name__
+        raise Silent(f"no Ray dashboard answers at {address} ({why.splitlines()[0]}): {start}") from error
+
+
+class Need(NamedTuple):
+    gpus: int
+    cpus: int
+
+
+def need(config: RunConfig) -> Need:
+    """What the run's actors reserve. A CPU run counts GPUs too: OpenRLHF asks for one for every actor."""
+    colocated = config.device == "cuda" and config.memory.colocate_all
+    engines = config.cluster.rollout_engines * config.cluster.tensor_parallel
+    references = config.reference_gpus if config.train.kl_coefficient else 0
+    gpus = config.training_gpus if colocated else config.training_gpus + references + engines
+    return Need(gpus, gpus + 1)  # one more CPU to place the actor that leads the others
+
+
+def problems(config: RunConfig, found: Cluster, here: frozenset[str], runs: Path) -> Iterator[tuple[str, str, str]]:
+    """Setting, text and level of all that stands in the way of a run on the cluster. here: this machine's addresses."""
+    where, wanted, has = "cluster.ray_address", need(config), (found.gpus, found.cpus)
+    pinned = engine.pins(engine.lock(config.device))["ray"]
+    if found.version != pinned:
+        yield where, f"the cluster runs Ray {found.version}, the engine needs {pinned}: install that on the cluster", "error"
+    for kind, amount, asked in zip(("GPUs", "CPUs"), has, wanted, strict=True):
+        if amount.total < asked:
+            text = f"the run takes {asked} {kind}, the cluster has {amount.total:g}: ask for less, or add nodes"
+            yield ("cluster.gpus_per_node" if kind == "GPUs" else where), text, "error"
+        elif amount.free < asked:
+            text = f"the run takes {asked} {kind}, {amount.free:g} of the cluster's {amount.total:g} are free"
+            yield where, f"{text}: it will wait for the others", "warning"
+    if others := sorted(found.hosts - here):
+        paths = [str(runs), *([config.policy] if Path(config.policy).is_dir() else [])]
+        text = f"{' and '.join(paths)} must be the same folders on {', '.join(others)}"
+        yield where, f"{text}: the job reads its data there and writes games and checkpoints", "warning"
+    if config.logging.wandb.enabled:
+        text = "the key does not travel: WANDB_API_KEY must be in the environment that the cluster was started in"
+        yield "logging.wandb.enabled", text, "warning"
+    if config.judge.token_variable:
+        text = f"{config.judge.token_variable} must be in the environment that the cluster was started in"
+        yield "judge.token_variable", f"the token does not travel: {text}", "warning"
+
+
+def client(device: engine.Device) -> Engine | None:
+    """The engine whose Python submits the job: the device's, or one for CPUs, as this machine may have no GPU."""
+    return engine.find(device) or engine.find("cpu")
+
+
+def client_problems(device: engine.Device) -> list[str]:
+    """What keeps this machine from submitting: only Ray counts, the rest runs on the cluster."""
+    found = client(device)
+    if found is None:
+        return [engine.missing("cpu")]
+    problem = engine.version_problem(found, "ray", (engine.pins(engine.lock("cpu"))["ray"],))
+    return [problem] if problem else []
+
+
+def job_id(run: str, attempt: int) -> str:
+    return f"{run}-{attempt}"
+
+
+def end_jobs(address: str, run: str, attempts: int) -> list[str]:
+    """Ends every job of the run, with its actors, and nothing else. What could not be ended, named."""
+    try:
+        known = {job["submission_id"]: job["status"] for job in _get(address, "/api/jobs/")}
+        ours = [id for number in range(attempts) if (id := job_id(run, number + 1)) in known]
+        running = [id for id in ours if known[id] not in ENDED]
+        for id in running:
+            _answer("POST", address, f"/api/jobs/{id}/stop")
+        return [f"job {id} on {address}" for id in running if not _ends(address, id)]
+    except Silent as error:
+        return [f"the job of run {run}, perhaps: {error}"]
+
+
+def _ends(address: str, id: str) -> bool:
+    deadline = time.monotonic() + STOP_SECONDS
+    while _get(address, f"/api/jobs/{id}")["status"] not in ENDED:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.3)
+    return True
