@@ -22,6 +22,7 @@ from launcher import (
     model_shape,
     preflight,
     prepare,
+    ray_cluster,
     reading,
     report,
     rundir,
@@ -221,7 +222,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def do_run(asked) -> int:
     here, settings = Runs.here(), resolved(asked)
-    if problems := engine.quick_check(settings.device):
+    if problems := _engine_problems(settings):
         raise runs.Refused("\n  ".join(problems))
     if problems := preflight.judge_errors(settings, here):
         raise runs.Refused("\n  ".join(problems))
@@ -235,6 +236,12 @@ def do_run(asked) -> int:
         )
         return 0
     return _wait(here, run, asked)
+
+
+def _engine_problems(settings: config.RunConfig) -> list[str]:
+    """A cluster has its own engine: here only what submits to it counts."""
+    on_cluster = settings.cluster.ray_address is not None
+    return ray_cluster.client_problems(settings.device) if on_cluster else engine.quick_check(settings.device)
 
 
 def _wait(here: Runs, run: rundir.RunDir, asked) -> int:
@@ -255,7 +262,7 @@ def do_judge_check(asked) -> int:
 
 def do_command(asked) -> int:
     settings = runs.settled(resolved(asked))
-    found = engine.find(settings.device)
+    found = (ray_cluster.client if settings.cluster.ray_address else engine.find)(settings.device)
     if found is None:
         raise runs.Refused(engine.missing(settings.device))
     start = command.Start(settings, rundir.RunDir(rundir.runs_folder() / rundir.new_id(time.time())))

@@ -97,7 +97,7 @@ def plan(work: Workload) -> Plan:
 
 def _copies(config: RunConfig) -> tuple[int, ...]:
     engines = config.cluster.rollout_engines
-    return config.training_gpus, config.training_gpus, engines * config.cluster.tensor_parallel, engines
+    return config.training_gpus, config.reference_gpus, engines * config.cluster.tensor_parallel, engines
 
 
 def host_bytes(work: Workload) -> int:

@@ -224,7 +224,7 @@ def _layer(work: Workload, tokens: int) -> int:
 def _reference(work: Workload) -> Iterator[_Held]:
     if not work.config.train.kl_coefficient:
         return
-    memory, gpus = work.config.memory, work.config.training_gpus
+    memory, gpus = work.config.memory, work.config.reference_gpus
     weights = BF16 * work.policy.parameters
     if memory.zero_stage == 3 and (gpus > 1 or memory.reference_offload):
         live = BF16 * min(LIVE, work.policy.parameters)

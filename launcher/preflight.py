@@ -26,6 +26,7 @@ from launcher import (
     model_shape,
     prepare,
     process,
+    ray_cluster,
     rundir,
     state,
     supervise,
@@ -116,6 +117,9 @@ def _engine_report(device: engine.Device, named: str | None, moment: int) -> Eng
 
 
 def _engine(config: RunConfig, runs: Runs) -> Iterator[Problem]:
+    if config.cluster.ray_address:
+        yield from (Problem("cluster.ray_address", problem) for problem in ray_cluster.client_problems(config.device))
+        return
     problems, found = engine_report(config.device)
     yield from (Problem("device", problem) for problem in problems)
     if config.memory.attention == "flash_attention_2" and found and "flash-attn" not in found.versions:
@@ -123,7 +127,7 @@ def _engine(config: RunConfig, runs: Runs) -> Iterator[Problem]:
 
 
 def _wandb(config: RunConfig, runs: Runs) -> Iterator[Problem]:
-    if config.logging.wandb.enabled:
+    if config.logging.wandb.enabled and not config.cluster.ray_address:
         found = engine_report(config.device).engine
         for text in wandb.problems(found.python if found else None, os.environ):
             yield Problem("logging.wandb.enabled", text)
@@ -163,7 +167,7 @@ def gpu_total() -> int | None:
 
 
 def _device(config: RunConfig, runs: Runs) -> Iterator[Problem]:
-    if config.device == "cpu":
+    if config.device == "cpu" or config.cluster.ray_address:
         return
     import pynvml
 
@@ -175,11 +179,23 @@ def _device(config: RunConfig, runs: Runs) -> Iterator[Problem]:
     yield from gpu_problems(config, found)
 
 
+def _ray(config: RunConfig, runs: Runs) -> Iterator[Problem]:
+    if config.cluster.ray_address is None:
+        return
+    own = {one.address for card in psutil.net_if_addrs().values() for one in card}
+    try:
+        found = ray_cluster.ask(config.cluster.ray_address)
+    except ray_cluster.Silent as error:
+        yield Problem("cluster.ray_address", str(error))
+        return
+    yield from (Problem(*one) for one in ray_cluster.trouble(config, found, frozenset(own), runs.folder))
+
+
 def gpu_problems(config: RunConfig, found: list[Gpu]) -> Iterator[Problem]:
     """What these GPUs are too few or too small for, as far as it is known."""
     needed = config.cluster.gpus_per_node
     if config.cluster.nodes == 1 and not config.memory.colocate_all:
-        references = needed if config.train.kl_coefficient else 0
+        references = config.reference_gpus if config.train.kl_coefficient else 0
         needed += references + config.cluster.rollout_engines * config.cluster.tensor_parallel
     if needed > len(found):
         yield Problem("cluster.gpus_per_node", f"the run takes {needed} GPUs of this machine, which has {len(found)}")
@@ -234,7 +250,7 @@ def _memory(config: RunConfig, runs: Runs) -> Iterator[Problem]:
 
 def memory_problems(config: RunConfig, free: int) -> Iterator[Problem]:
     """free: bytes. On a GPU the needs of the machine's own memory are not known."""
-    if config.device == "cuda":
+    if config.device == "cuda" or config.cluster.ray_address:
         return
     demo = config.policy == DEMO_MODEL or (Path(config.policy) / "skill.json").exists()
     parameters = 0 if demo else local_parameters(config.policy) or 0
@@ -365,13 +381,18 @@ def _checkpoints(config: RunConfig, runs: Runs) -> Iterator[Problem]:
 def _other_run(config: RunConfig, runs: Runs) -> Iterator[Problem]:
     for run in rundir.every(runs.folder):
         try:
-            if _busy(state.read(run)) and config_of(run).device == config.device:
+            if _busy(state.read(run)) and _same_machine(config_of(run), config):
                 told = f"run {run.id} is using the {config.device}: stop it, or wait until it has ended"
                 yield Problem("device", told)
         except Unreadable as error:
             if _held(run):
                 text = f"run {run.id} is running, and whether it is using the {config.device} is not known: {error}"
                 yield Problem("device", text, "warning")
+
+
+def _same_machine(one: RunConfig, other: RunConfig) -> bool:
+    """Jobs of a cluster do not get into each other's way: it gives each what is free."""
+    return one.device == other.device and not (one.cluster.ray_address or other.cluster.ray_address)
 
 
 def _busy(now: state.State | None) -> bool:
@@ -388,5 +409,5 @@ def _held(run: rundir.RunDir) -> bool:
 
 
 CHECKS: tuple[Callable[[RunConfig, Runs], Iterator[Problem]], ...] = (
-    _engine, _device, _memory, _disk, _data, _policy, _judge, _checkpoints, _wandb, _other_run,
+    _engine, _device, _ray, _memory, _disk, _data, _policy, _judge, _checkpoints, _wandb, _other_run,
 )  # fmt: skip

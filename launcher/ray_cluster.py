@@ -7,11 +7,11 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import httpx
 
-from launcher import engine
+from launcher import engine, wandb
 from launcher.config import RunConfig
 from launcher.engine import Engine
 
@@ -19,6 +19,7 @@ SECONDS = 3.0
 """Longest wait for one answer."""
 STOP_SECONDS = 30.0
 """How long a job that was asked to stop may take."""
+ADDRESS = "cluster.ray_address"
 ENDED = {"SUCCEEDED", "FAILED", "STOPPED"}
 
 
@@ -91,29 +92,45 @@ def need(config: RunConfig) -> Need:
     return Need(gpus, gpus + 1)  # one more CPU to place the actor that leads the others
 
 
-def problems(config: RunConfig, found: Cluster, here: frozenset[str], runs: Path) -> Iterator[tuple[str, str, str]]:
-    """Setting, text and level of all that stands in the way of a run on the cluster. here: this machine's addresses."""
-    where, wanted, has = "cluster.ray_address", need(config), (found.gpus, found.cpus)
-    pinned = engine.pins(engine.lock(config.device))["ray"]
-    if found.version != pinned:
-        yield where, f"the cluster runs Ray {found.version}, the engine needs {pinned}: install that on the cluster", "error"
-    for kind, amount, asked in zip(("GPUs", "CPUs"), has, wanted, strict=True):
-        if amount.total < asked:
-            text = f"the run takes {asked} {kind}, the cluster has {amount.total:g}: ask for less, or add nodes"
-            yield ("cluster.gpus_per_node" if kind == "GPUs" else where), text, "error"
-        elif amount.free < asked:
-            text = f"the run takes {asked} {kind}, {amount.free:g} of the cluster's {amount.total:g} are free"
-            yield where, f"{text}: it will wait for the others", "warning"
+class Trouble(NamedTuple):
+    """What stands in the way of a run on a cluster."""
+
+    setting: str
+    text: str
+    level: Literal["error", "warning"]
+
+
+def trouble(config: RunConfig, found: Cluster, here: frozenset[str], runs: Path) -> Iterator[Trouble]:
+    """here: this machine's addresses. runs: the folder of all runs."""
+    yield from _version(config, found)
+    yield from _resources(config, found)
     if others := sorted(found.hosts - here):
         paths = [str(runs), *([config.policy] if Path(config.policy).is_dir() else [])]
-        text = f"{' and '.join(paths)} must be the same folders on {', '.join(others)}"
-        yield where, f"{text}: the job reads its data there and writes games and checkpoints", "warning"
+        text = f"{' and '.join(paths)} must be at the same path on {', '.join(others)} as here"
+        yield Trouble(ADDRESS, f"{text}: the job reads its data there, and writes games and checkpoints", "warning")
+    started = "must be in the environment that the cluster was started in: no secret travels with a job"
     if config.logging.wandb.enabled:
-        text = "the key does not travel: WANDB_API_KEY must be in the environment that the cluster was started in"
-        yield "logging.wandb.enabled", text, "warning"
+        yield Trouble("logging.wandb.enabled", f"{wandb.KEY} {started}", "warning")
     if config.judge.token_variable:
-        text = f"{config.judge.token_variable} must be in the environment that the cluster was started in"
-        yield "judge.token_variable", f"the token does not travel: {text}", "warning"
+        yield Trouble("judge.token_variable", f"{config.judge.token_variable} {started}", "warning")
+
+
+def _version(config: RunConfig, found: Cluster) -> Iterator[Trouble]:
+    pinned = engine.pins(engine.lock(config.device))["ray"]
+    if found.version != pinned:
+        text = f"the cluster runs Ray {found.version}, the engine needs {pinned}: install the engine on its machines"
+        yield Trouble(ADDRESS, text, "error")
+
+
+def _resources(config: RunConfig, found: Cluster) -> Iterator[Trouble]:
+    wanted = need(config)
+    for kind, amount, asked in (("GPUs", found.gpus, wanted.gpus), ("CPUs", found.cpus, wanted.cpus)):
+        if amount.total < asked:
+            text = f"the run takes {asked} {kind}, the cluster has {amount.total:g}: ask for less, or add nodes"
+            yield Trouble("cluster.gpus_per_node" if kind == "GPUs" else ADDRESS, text, "error")
+        elif amount.free < asked:
+            text = f"the run takes {asked} {kind}, and {amount.free:g} of the cluster's {amount.total:g} are free"
+            yield Trouble(ADDRESS, f"{text}: it would wait for the others", "warning")
 
 
 def client(device: engine.Device) -> Engine | None:

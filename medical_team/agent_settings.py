@@ -1,7 +1,9 @@
 """What the agent inside the training engine must know of its run, beyond CUSTOM_CONFIGS. Written by the launcher."""
 
 import os
+import socket
 from pathlib import Path
+from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,8 +36,8 @@ class AgentSettings(BaseModel):
 
     @property
     def writer(self) -> str:
-        """Names this process's game records: unique within the run."""
-        return f"{self.attempt}-{os.getpid()}"
+        """Names this process's game records: unique within the run, also where its engines are on several machines."""
+        return f"{self.attempt}-{crc32(socket.gethostname().encode()):08x}-{os.getpid()}"
 
     def to_environment(self, config: GameConfig) -> dict[str, str]:
         return {SETTINGS: self.model_dump_json(), CUSTOM_CONFIGS: config.to_json()}

@@ -1,3 +1,4 @@
+import json
 import os
 import shlex
 import subprocess
@@ -131,3 +132,30 @@ def test_a_judges_token_is_named_to_the_job_and_never_written(monkeypatch):
     built = job({"judge.kind": "http", "judge.url": "https://judge/v1", "judge.token_variable": "JUDGE_TOKEN"})
     assert "s3cret" not in built.shell() and "JUDGE_TOKEN" in built.shell()
     assert built.environment(os.environ)["JUDGE_TOKEN"] == "s3cret"
+
+
+def test_a_run_on_a_cluster_is_a_job_with_our_environment_and_no_secret(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_very_secret")
+    on_cluster = {"cluster.ray_address": "http://head:8265/", "cluster.ray_python": "/opt/engine/bin/python"}
+    built = job(on_cluster | {"cluster.rollout_engines": 2}, attempt=2, step=4)
+    assert built.argv[:5] == ("/engine/python", "-m", "launcher.ray_job", "--address", "http://head:8265")
+    words = list(built.argv)
+    assert words[words.index("--submission-id") + 1] == f"{RUN.id}-2"
+    trainer = words[words.index("--") + 1 :]
+    assert trainer[:3] == ["/opt/engine/bin/python", "-m", "openrlhf.cli.train_ppo_ray"]
+    assert trainer[trainer.index("--train.agent_func_path") + 1] == "medical_team/openrlhf_agent.py"
+    env = json.loads(words[words.index("--runtime-env-json") + 1])["env_vars"]
+    assert {"CUSTOM_CONFIGS", "SECOND_OPINION", "DS_ACCELERATOR"} <= env.keys()
+    assert env["PYTHONPATH"] == "launcher/cpu_shim:launcher/flash_attn_stub:."
+    assert not {"RAY_TMPDIR", "TMPDIR", "RAY_OVERRIDE_RESOURCES"} & env.keys()
+    assert json.loads(env["SECOND_OPINION"])["prompts_per_step"] == 16
+    assert "hf_very_secret" not in built.shell() and "RAY_ADDRESS" in built.unset
+    assert built.env["SECOND_OPINION"] == env["SECOND_OPINION"]  # the client is found by the run's mark too
+
+
+def test_the_reference_model_may_have_gpus_of_its_own():
+    apart = {"device": "cuda", "memory.colocate_all": False, "cluster.nodes": 2, "train.kl_coefficient": 0.1}
+    sizes = {"train.micro_batch_size": 16, "rollout.micro_batch_size": 16, "cluster.reference_nodes": 1}
+    built = flags(job(apart | sizes))
+    assert (built["--actor.num_nodes"], built["--ref.num_nodes"], built["--ref.num_gpus_per_node"]) == ("2", "1", "1")
+    assert flags(job({"device": "cuda"}))["--ref.num_nodes"] == "1"
