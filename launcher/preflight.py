@@ -215,7 +215,7 @@ ROUGH = 0.1
 def plan_problems(config: RunConfig, gpu: Gpu) -> Iterator[Problem]:
     """What the memory plan says, if the policy's shape is known."""
     try:
-        work = memory.Workload(config, model_shape.of_model(config.policy), gpu.total, _planned_judge(config))
+        work = memory.Workload(config, model_shape.of_model(config.policy), gpu.total, planned_judge(config))
     except model_shape.UnknownShape:
         return
     plan = memory.plan(work)
@@ -232,7 +232,7 @@ def plan_problems(config: RunConfig, gpu: Gpu) -> Iterator[Problem]:
     yield Problem(advice.steps[0].setting if advice.fits else "policy", f"{held}: {remedy}", level)
 
 
-def _planned_judge(config: RunConfig) -> memory.Judge | None:
+def planned_judge(config: RunConfig) -> memory.Judge | None:
     """The judge that shares the GPU with vLLM, if there is one and its shape is known."""
     settings = config.judge
     if settings.kind != LOCAL or settings.device == "cpu":

@@ -15,8 +15,8 @@ from launcher import engine, wandb
 from launcher.config import RunConfig
 from launcher.engine import Engine
 
-SECONDS = 3.0
-"""Longest wait for one answer."""
+SECONDS, PATIENT_SECONDS = 3.0, 20.0
+"""Longest wait for one answer: before a start, and at a run's end, when a job is at stake."""
 STOP_SECONDS = 30.0
 """How long a job that was asked to stop may take."""
 ADDRESS = "cluster.ray_address"
@@ -46,9 +46,9 @@ class Cluster(NamedTuple):
 
 def ask(address: str) -> Cluster:
     """What the cluster is. Errors: Silent."""
-    version = _get(address, "/api/version")
-    nodes = _get(address, "/api/v0/nodes")
-    status = _get(address, "/api/cluster_status")
+    version = _answer("GET", address, "/api/version", SECONDS)
+    nodes = _answer("GET", address, "/api/v0/nodes", SECONDS)
+    status = _answer("GET", address, "/api/cluster_status", SECONDS)
     try:
         usage = status["data"]["clusterStatus"]["loadMetricsReport"]["usage"]
         alive = [node for node in nodes["data"]["result"]["result"] if node["state"] == "ALIVE"]
@@ -63,13 +63,9 @@ def _amount(used_and_total: list[float]) -> Amount:
     return Amount(total, used)
 
 
-def _get(address: str, path: str) -> Any:
-    return _answer("GET", address, path)
-
-
-def _answer(method: str, address: str, path: str) -> Any:
+def _answer(method: str, address: str, path: str, seconds: float = PATIENT_SECONDS) -> Any:
     try:
-        answer = httpx.request(method, address + path, timeout=SECONDS)
+        answer = httpx.request(method, address + path, timeout=seconds)
         answer.raise_for_status()
         return answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
@@ -154,7 +150,7 @@ def job_id(run: str, attempt: int) -> str:
 def end_jobs(address: str, run: str, attempts: int) -> list[str]:
     """Ends every job of the run, with its actors, and nothing else. What could not be ended, named."""
     try:
-        known = {job["submission_id"]: job["status"] for job in _get(address, "/api/jobs/")}
+        known = {job["submission_id"]: job["status"] for job in _answer("GET", address, "/api/jobs/")}
         ours = [id for number in range(attempts) if (id := job_id(run, number + 1)) in known]
         running = [id for id in ours if known[id] not in ENDED]
         for id in running:
@@ -166,7 +162,7 @@ def end_jobs(address: str, run: str, attempts: int) -> list[str]:
 
 def _ends(address: str, id: str) -> bool:
     deadline = time.monotonic() + STOP_SECONDS
-    while _get(address, f"/api/jobs/{id}")["status"] not in ENDED:
+    while _answer("GET", address, f"/api/jobs/{id}")["status"] not in ENDED:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.3)

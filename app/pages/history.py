@@ -8,7 +8,7 @@ from gradio.context import Context
 from gradio.utils import is_static_file
 from pydantic import ValidationError
 
-from app.pages.run_list import compared, described, every, line_of, listed, passing
+from app.pages.run_list import compared, described, every, line_of, listed, memory_of, passing
 from app.shared import Shared
 from launcher import library, report_html, rundir
 from launcher.markup import tag
@@ -93,8 +93,8 @@ def build(shared: Shared) -> None:
         line = line_of(shared, run)
         more = line.now is not None and line.now.ended_already and line.now.step < line.now.steps
         return (
-            gr.Column(visible=True), str(described(line, run)), line.notes.notes, ", ".join(line.notes.tags),
-            gr.Button(interactive=more), *nothing,
+            gr.Column(visible=True), str(described(line, run) + memory_of(shared.store, run)),
+            line.notes.notes, ", ".join(line.notes.tags), gr.Button(interactive=more), *nothing,
         )  # fmt: skip
 
     gr.on(

@@ -15,6 +15,7 @@ from gradio.components import Component
 from gradio.context import Context
 
 from app import form
+from app.pages import run_memory
 from app.shared import Shared
 from launcher import command, engine, legacy, preflight, settings
 from launcher.config import RunConfig, presets
@@ -51,6 +52,7 @@ class Page:
     """The preset that the fields were filled from: a list of choices says it was chosen from whenever it is left."""
     marks: gr.HTML
     """What is said at each field."""
+    memory: run_memory.Panel | None = None
     fields: dict[str, Component] = field(default_factory=dict)
     folds: dict[str, gr.Accordion] = field(default_factory=dict)
     resets: dict[str, gr.Button] = field(default_factory=dict)
@@ -61,12 +63,13 @@ class Page:
 
     @property
     def inputs(self) -> list[Block]:
-        return [self.preset, self.ahead, *(self.fields[key] for key in form.KEYS)]
+        return [self.preset, self.ahead, *(self.fields[key] for key in form.KEYS), self.memory.size]
 
     @property
     def looks(self) -> list[Block]:
         """What follows from the settings. No field is among them."""
-        return [self.marks, self.draft, *self.folds.values(), self.problems, *self.shown.values()]
+        return [self.marks, self.draft, *self.folds.values(), self.problems, *self.shown.values(), self.memory.fold,
+                self.memory.bars]  # fmt: skip
 
     @property
     def outputs(self) -> list[Block]:
@@ -81,7 +84,7 @@ def build(shared: Shared) -> None:
         start = gr.Button("Start Training", variant="primary", elem_id="start", min_width=160)
     page = Page(
         shared, preset, gr.BrowserState({}, storage_key="second-opinion-draft", secret="second-opinion"),
-        gr.State([]), gr.State(FIRST), _marks(), {"name": name},
+        gr.State([]), gr.State(FIRST), _marks(), fields={"name": name},
     )  # fmt: skip
     with gr.Row(elem_id="run-body"):
         with gr.Column(scale=3, min_width=320):
@@ -90,12 +93,13 @@ def build(shared: Shared) -> None:
             page.resets[""] = gr.Button("Reset all", size="sm", elem_classes="small-button")
         with gr.Column(scale=2, min_width=320):
             page.problems = gr.HTML(elem_id="problems", elem_classes="so-shown", apply_default_css=False)
+            page.memory = run_memory.build()
             _outcome(page)
             script, upload, take, report = _importer()
     _wire(page, start)
     upload.upload(uploaded, upload, script, **QUICK)
     take.click(
-        lambda text, preset, ahead, *held: take_script(page, report, text, preset, held),
+        lambda text, preset, ahead, *held: take_script(page, report, text, preset, held[:-1]),
         [script, *page.inputs], [*page.outputs, report], **QUICK,
     ).then(*_look(page), **_preflighting()).then(*_show(page), **QUICK)  # fmt: skip
 
@@ -147,7 +151,7 @@ def _importer() -> tuple[gr.Textbox, gr.UploadButton, gr.Button, gr.HTML]:
 
 
 def _show(page: Page) -> tuple[Callable, list[Block], list[Block]]:
-    return (lambda *held: show(page, *_split(held))), page.inputs, page.looks
+    return (lambda *held: show(page, *_split(held)) | _memory(page, held)), page.inputs, page.looks
 
 
 def _look(page: Page) -> tuple[Callable, list[Block], list[Block]]:
@@ -165,13 +169,18 @@ def _starting(page: Page) -> dict[str, Any]:
 
 
 def _split(held: Sequence[Any]) -> tuple[str, list[Problem], dict[str, Any]]:
-    preset, ahead, *components = held
+    preset, ahead, *components, _ = held
     return preset, ahead, form.read(components)
+
+
+def _memory(page: Page, held: Sequence[Any]) -> Updates:
+    preset, _, values = _split(held)
+    return run_memory.show(page.memory, preset, values, held[-1])
 
 
 def _wire(page: Page, start: gr.Button) -> None:
     """What happens when: each change is looked at at once, and preflighted when a field is left."""
-    changed = [component.input for component in page.fields.values()]
+    changed = [component.input for component in (*page.fields.values(), page.memory.size)]
     left = [component.blur if hasattr(component, "blur") else component.input for component in page.fields.values()]
     gr.on(changed, *_show(page), trigger_mode="always_last", **QUICK)
     gr.on(left, *_look(page), trigger_mode="always_last", **_preflighting()).then(*_show(page), **QUICK)
@@ -187,6 +196,7 @@ def _wire(page: Page, start: gr.Button) -> None:
     refilling.append(
         page.shared.cloned.change(lambda cloned: copy(page, cloned), page.shared.cloned, page.outputs, **QUICK)
     )
+    refilling.append(page.memory.bars.select(_advised(page), page.inputs, page.outputs, **QUICK))
     for name, button in page.resets.items():
         refilling.append(
             button.click(lambda *held, name=name: reset(page, name, *_split(held)), page.inputs, page.outputs, **QUICK)
@@ -197,6 +207,16 @@ def _wire(page: Page, start: gr.Button) -> None:
         lambda *held: begin(page, *_split(held)), page.inputs, [page.ahead, page.shared.chosen, page.shared.tabs],
         trigger_mode="once", **_starting(page),
     ).then(*_show(page), **QUICK)  # fmt: skip
+
+
+def _advised(page: Page) -> Callable[..., Updates]:
+    """What a click on a piece of advice does."""
+
+    def take(event: gr.EventData, *held) -> Updates:
+        preset, _, values = _split(held)
+        return refill(page, preset, run_memory.changed(values, event.setting, event.value))
+
+    return take
 
 
 def show(page: Page, preset: str, ahead: list[Problem], values: dict[str, Any]) -> Updates:

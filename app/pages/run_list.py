@@ -8,13 +8,15 @@ from functools import lru_cache
 
 from pydantic import ValidationError
 
+from app import memory_bars
 from app.pages.one_game import chip
 from app.shared import Shared
 from app.text import cut, duration, moment
-from launcher import library, rundir, store_charts, svg
+from launcher import library, memory, model_shape, preflight, rundir, store_charts, svg
 from launcher.ingest import ingest
 from launcher.library import Notes
 from launcher.markup import Child, Markup, join, table, tag
+from launcher.memory_measured import compare
 from launcher.reading import Unreadable, settings
 from launcher.rundir import RunDir
 from launcher.runs import config_of
@@ -156,3 +158,18 @@ def described(line: Line, run: RunDir) -> Markup:
     if reason := line.damage or (now and now.reason):
         said.insert(1, reason)
     return join(tag("h3", "Run ", tag("bdi", line.run.name or line.run.id)), tag("p", tag("bdi", " · ".join(said))))
+
+
+def memory_of(store: Store, run: RunDir) -> Markup:
+    """What a run on this machine's GPU was estimated to hold beside what it held; empty where nothing was measured."""
+    points = [point for point in store.memory(run.id) if point.source == "nvml"]
+    size = preflight.gpu_total() if points else None
+    try:
+        config = config_of(run)
+        if size is None or config.cluster.ray_address:
+            return Markup("")
+        judge = preflight.planned_judge(config)
+        plan = memory.plan(memory.Workload(config, model_shape.of_model(config.policy), size, judge))
+    except (Unreadable, model_shape.UnknownShape) as error:
+        return tag("p", f"No estimate: {error}", class_="empty") if points else Markup("")
+    return memory_bars.measured(compare(plan, points))
