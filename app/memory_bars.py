@@ -108,8 +108,8 @@ def button(setting: str, value: Any) -> Markup:
     """Sets the field when it is clicked; the page's script tells."""
     said = ("off", "on")[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
     return tag(
-        "button", f"{setting} {said}", type="button", class_="so-button", data_setting=setting,
-        data_value=json.dumps(value), aria_label=f"set {setting} to {said}",
+        "button", f"Set {setting} to {said}", type="button", class_="so-button", data_setting=setting,
+        data_value=json.dumps(value),
     )  # fmt: skip
 
 

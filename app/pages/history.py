@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from app.pages.run_list import compared, described, every, line_of, listed, memory_of, passing
 from app.shared import Shared
-from launcher import library, report_html, rundir
+from launcher import library, preflight, report_html, rundir
 from launcher.markup import tag
 from launcher.reading import Unreadable, settings
 from launcher.rundir import UnknownRun
@@ -91,9 +91,10 @@ def build(shared: Shared) -> None:
             return gr.Column(visible=False), str(tag("p", NO_RUN, class_="empty")), "", "", gr.skip(), *nothing
         run = rundir.find(shared.runs.folder, id)
         line = line_of(shared, run)
+        held = memory_of(shared.store, run, preflight.gpu_total())
         more = line.now is not None and line.now.ended_already and line.now.step < line.now.steps
         return (
-            gr.Column(visible=True), str(described(line, run) + memory_of(shared.store, run)),
+            gr.Column(visible=True), str(described(line, run) + held),
             line.notes.notes, ", ".join(line.notes.tags), gr.Button(interactive=more), *nothing,
         )  # fmt: skip
 

@@ -160,16 +160,17 @@ def described(line: Line, run: RunDir) -> Markup:
     return join(tag("h3", "Run ", tag("bdi", line.run.name or line.run.id)), tag("p", tag("bdi", " · ".join(said))))
 
 
-def memory_of(store: Store, run: RunDir) -> Markup:
-    """What a run on this machine's GPU was estimated to hold beside what it held; empty where nothing was measured."""
+def memory_of(store: Store, run: RunDir, gpu: int | None) -> Markup:
+    """What a run was estimated to hold on GPUs of so many bytes beside what it held; empty where nothing was measured."""
     points = [point for point in store.memory(run.id) if point.source == "nvml"]
-    size = preflight.gpu_total() if points else None
+    if not points:
+        return Markup("")
+    if gpu is None:
+        asked = f"python -m launcher memory --preset P --gpu-gb N --run {run.id}"
+        return tag("p", f"No GPU answers here: {asked} has the estimate beside what was measured.", class_="empty")
     try:
         config = config_of(run)
-        if size is None or config.cluster.ray_address:
-            return Markup("")
-        judge = preflight.planned_judge(config)
-        plan = memory.plan(memory.Workload(config, model_shape.of_model(config.policy), size, judge))
+        work = memory.Workload(config, model_shape.of_model(config.policy), gpu, preflight.planned_judge(config))
     except (Unreadable, model_shape.UnknownShape) as error:
-        return tag("p", f"No estimate: {error}", class_="empty") if points else Markup("")
-    return memory_bars.measured(compare(plan, points))
+        return tag("p", f"No estimate: {error}", class_="empty")
+    return memory_bars.measured(compare(memory.plan(work), points))

@@ -14,7 +14,7 @@ from launcher.markup import Markup, tag
 ANY_NOTES = "notes.csv"
 """Stands for a data.path that is not given yet: what the notes are does not count here."""
 UNNAMED = "Give the memory of the GPU that the run is for: no NVIDIA GPU answers on this machine."
-ELSEWHERE = "Give the memory of one of the cluster's GPUs."
+ELSEWHERE = "Give the memory of one GPU of the cluster."
 UNFIT = "The plan comes when the settings fit together."
 
 CLICK = """

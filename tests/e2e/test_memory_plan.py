@@ -1,0 +1,67 @@
+"""The memory plan in the form of a run, in a real browser, on a machine without a GPU."""
+
+import re
+
+import pytest
+from browser import dashboard, opened, violations
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.e2e
+
+
+def choose(page: Page, preset: str) -> None:
+    expect(page.locator("#problems p").first).to_be_visible(timeout=30_000)
+    page.locator("#preset input").click()
+    page.get_by_role("option", name=preset, exact=True).click()
+    expect(page.locator("#memory-plan")).to_be_visible()
+
+
+def verdict(page: Page):
+    return page.locator("#memory-bars [role=status]")
+
+
+def test_a_cpu_run_has_no_plan_and_a_gpu_preset_has_bars_for_the_gpu_that_is_named(fake):
+    here = fake("done")
+    with dashboard(here.folder) as address, opened(address) as page:
+        expect(page.locator("#problems p").first).to_be_visible(timeout=30_000)
+        expect(page.locator("#memory-plan")).not_to_be_visible()
+        choose(page, "guide-single-gpu")
+        expect(page.locator("#memory-bars")).to_contain_text("Give the memory of the GPU")
+        page.locator("#gpu-gb input").fill("80")
+        expect(verdict(page)).to_have_text(re.compile(r"^Fits: at most [\d.]+ of 79.2 GiB, in \w+\.$"))
+        expect(page.locator("#memory-bars .mem-row")).to_have_count(4)
+
+
+def test_a_click_on_advice_fills_in_the_field_until_the_run_fits(fake):
+    here = fake("done")
+    with dashboard(here.folder) as address, opened(address) as page:
+        choose(page, "guide-single-gpu")
+        page.locator("#gpu-gb input").fill("48")
+        expect(verdict(page)).to_contain_text("Does not fit")
+        bar = page.locator("#memory-bars .mem-row", has_text="training")
+        line, last = bar.locator(".mem-limit").bounding_box(), bar.locator(".seg").last.bounding_box()
+        assert last["x"] + last["width"] > line["x"]  # it goes beyond the GPU
+        page.get_by_role("button", name="Set memory.adam_offload to on").click()
+        expect(verdict(page)).to_contain_text("Fits")
+        page.locator("#section-memory button").first.click()
+        expect(page.locator("#set-memory-adam-offload").get_by_role("checkbox")).to_be_checked()
+        page.locator("#set-memory-adam-offload").get_by_role("checkbox").uncheck()
+        expect(verdict(page)).to_contain_text("Does not fit")  # what is changed in the form is in the plan at once
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_the_plan_is_readable_narrow_and_dark(fake, width, dark):
+    here = fake("done")
+    with dashboard(here.folder) as address, opened(address, width=width, dark=dark) as page:
+        choose(page, "guide-single-gpu")
+        page.locator("#gpu-gb input").fill("48")
+        expect(verdict(page)).to_contain_text("Does not fit")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        drawn = {
+            seg: page.locator(f"#memory-bars .mem-track .{seg}").first.evaluate(
+                "e => getComputedStyle(e).backgroundImage"
+            )
+            for seg in ("policy", "reference", "rollout")
+        }
+        assert len(set(drawn.values())) == 3  # told apart by their patterns, not by colour alone
+        assert violations(page) == []
