@@ -181,6 +181,9 @@ def _device(config: RunConfig, runs: Runs) -> Iterator[Problem]:
 
 def _ray(config: RunConfig, runs: Runs) -> Iterator[Problem]:
     if config.cluster.ray_address is None:
+        if config.cluster.nodes > 1:
+            text = "several machines are a Ray cluster: give the address of its head, such as http://head:8265"
+            yield Problem("cluster.ray_address", text)
         return
     own = {one.address for card in psutil.net_if_addrs().values() for one in card}
     try:

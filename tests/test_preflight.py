@@ -13,6 +13,7 @@ from launcher import hub, preflight
 from launcher.config import resolve
 from launcher.preflight import GB, Gpu, Problem
 from launcher.runs import Runs
+from tests.ray_head import ray_head
 
 FILES = Path(__file__).parent / "data"
 MODEL = {"policy": "org/model", "prompt_style": "full"}
@@ -284,3 +285,32 @@ def test_a_model_in_the_hubs_cache_needs_no_network(here, tmp_path):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     assert at(found(here, {}), "policy") == []
+
+
+def test_a_cluster_is_asked_in_place_of_this_machine(fake, tmp_path):
+    here = fake("done")
+    settings = {"policy": model(tmp_path / "model"), "device": "cuda"}
+    silent = found(here, settings | {"cluster.ray_address": "http://127.0.0.1:9"})
+    assert "no Ray dashboard answers at http://127.0.0.1:9" in at(silent, "cluster.ray_address")[0]
+    with ray_head() as head:
+        asked = found(here, settings | {"cluster.ray_address": head.address})
+    assert at(asked, "device") == []
+    (shared,) = at(asked, "cluster.ray_address")
+    assert f"{tmp_path / 'runs'}" in shared and "must be at the same path on 10.0.0.2" in shared
+
+
+def test_a_submitting_machine_needs_ray_s_version_and_nothing_else(fake, tmp_path, monkeypatch):
+    here = fake("done")
+    monkeypatch.setenv("FAKE_VERSIONS", json.dumps({"ray": "2.40.0"}))
+    preflight._engine_report.cache_clear()
+    with ray_head() as head:
+        settings = {"policy": model(tmp_path / "model"), "cluster.ray_address": head.address}
+        old = at(found(here, settings), "cluster.ray_address")
+        monkeypatch.setenv("FAKE_VERSIONS", json.dumps({"ray": "2.55.0"}))
+        right = at(found(here, settings), "cluster.ray_address")
+    assert "ray 2.40.0 is in" in old[0] and not any("2.55.0 is needed" in text for text in right)
+
+
+def test_several_machines_need_a_cluster(here):
+    sizes = {"device": "cuda", "cluster.nodes": 2, "cluster.rollout_engines": 2, "train.micro_batch_size": 16}
+    assert "give the address of its head" in at(found(here, sizes), "cluster.ray_address")[0]

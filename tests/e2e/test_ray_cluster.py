@@ -156,7 +156,8 @@ def test_a_stop_ends_the_job_with_its_actors_and_nothing_else_and_a_resume_goes_
     wait_for(lambda: launcher("show", id)[1]["step"] >= 2, "the second step")
     assert launcher("stop", id)[0] == 0
     stopped = wait_for(lambda: (now := launcher("show", id)[1])["state"] != "running" and now, "the stop")
-    assert (stopped["state"], stopped["left_over"]) == ("stopped", [])
+    state = json.loads((launcher.folder / id / "state.json").read_text())
+    assert (state["state"], state["left_over"]) == ("stopped", [])
     assert status(head, f"{id}-1") == "STOPPED" and process.marked(id) == []
     assert status(head, somebody_else) == "RUNNING"
     wait_for(lambda: cluster(head).gpus.free == 3, "the GPUs to be free again", 30)
