@@ -68,6 +68,17 @@ def gpu_mb(nvml) -> dict[int, float]:
     return used
 
 
+def has_gpu(nvml=None) -> bool:
+    """A driver answers on this machine. One that only submits jobs to a cluster may have none."""
+    nvml = nvml or _pynvml()
+    try:
+        nvml.nvmlInit()
+        nvml.nvmlShutdown()
+    except nvml.NVMLError:
+        return False
+    return True
+
+
 def with_judge(held: list[Held], processes: Mapping[int, psutil.Process]) -> list[Held]:
     """vLLM runs in a process of its own below the rollout actor: what the actor itself holds is then the judge's."""
     parents = set()

@@ -14,11 +14,13 @@ import httpx
 from launcher import engine, wandb
 from launcher.config import RunConfig
 from launcher.engine import Engine
+from medical_team.judge.settings import HTTP, SERVER
 
 SECONDS, PATIENT_SECONDS = 3.0, 20.0
 """Longest wait for one answer: before a start, and at a run's end, when a job is at stake."""
 STOP_SECONDS = 30.0
 """How long a job that was asked to stop may take."""
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 ADDRESS = "cluster.ray_address"
 ENDED = {"SUCCEEDED", "FAILED", "STOPPED"}
 
@@ -104,6 +106,9 @@ def trouble(config: RunConfig, found: Cluster, here: frozenset[str], runs: Path)
         paths = [str(runs), *([config.policy] if Path(config.policy).is_dir() else [])]
         text = f"{' and '.join(paths)} must be at the same path on {', '.join(others)} as here"
         yield Trouble(ADDRESS, f"{text}: the job reads its data there, and writes games and checkpoints", "warning")
+    if others and config.judge.kind in (HTTP, SERVER) and httpx.URL(config.judge.url).host in LOOPBACK:
+        text = f"{config.judge.url} is another machine on {', '.join(others)}: give the address that they know it by"
+        yield Trouble("judge.url", text, "warning")
     started = "must be in the environment that the cluster was started in: no secret travels with a job"
     if config.logging.wandb.enabled:
         yield Trouble("logging.wandb.enabled", f"{wandb.KEY} {started}", "warning")

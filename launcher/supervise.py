@@ -173,11 +173,13 @@ class Supervision:
             self._change(step=progress.step, phase=progress.phase, last_event=self.heard[1])
 
     def _sample_memory(self) -> None:
-        read = footprint.on_gpu if self.config.device == "cuda" else footprint.on_cpu
-        held = read(self._processes())
+        cluster, on_gpu = self.config.cluster.ray_address, self.config.device == "cuda"
+        if cluster and on_gpu and not footprint.has_gpu():
+            return
+        held = (footprint.on_gpu if on_gpu else footprint.on_cpu)(self._processes())
         append_line(self.rundir.memory, {
             "time": time.time(), "phase": self.state.phase, "total_mb": sum(one.mb for one in held),
-            "source": "nvml" if self.config.device == "cuda" else "pss",
+            "source": "nvml" if on_gpu else "pss",
             "processes": [one._asdict() for one in held],
         })  # fmt: skip
 

@@ -131,9 +131,9 @@ def test_a_job_that_does_not_end_is_named(head, monkeypatch):
     assert "job of run one, perhaps: no Ray dashboard" in ray_cluster.end_jobs("http://127.0.0.1:9", "one", 1)[0]
 
 
-def start(here: Runs, address: str):
+def start(here: Runs, address: str, **changes):
     settings = {"policy": "some/model", "train.steps": 3, "data.cases": 20, "data.eval_cases": 4, "checkpoint.steps": 2}
-    run = here.create(resolve("cpu-demo", settings | {"cluster.ray_address": address}))
+    run = here.create(resolve("cpu-demo", settings | {"cluster.ray_address": address} | changes))
     here.start(run)
     return run
 
@@ -158,3 +158,16 @@ def test_a_client_that_fails_leaves_no_job_behind(fake, head):
     now = here.wait(run)
     assert now.state == End.CRASHED and "the reward was lost" in now.reason
     assert head.stopped == [f"{run.id}-1"]
+
+
+def test_a_gpu_run_is_submitted_from_a_machine_that_has_none(fake, head):
+    here = fake("done")
+    now = here.wait(start(here, head.address, device="cuda"))
+    assert (now.state, now.step) == (End.DONE, 3), now.reason
+
+
+def test_a_judge_at_a_loopback_address_is_not_found_from_other_machines(tmp_path):
+    settings = {"judge.kind": "server", "judge.url": "http://localhost:8009"}
+    found = {setting: text for setting, _, text in troubles(tmp_path, settings, here=frozenset())}
+    assert "http://localhost:8009 is another machine on 10.0.0.2" in found["judge.url"]
+    assert "judge.url" not in {setting for setting, _, _ in troubles(tmp_path, settings)}
