@@ -24,7 +24,7 @@ CODE = ("medical_team/**/*", "launcher/cpu_shim/*", "launcher/flash_attn_stub/**
 """What a job loads of the project. Nothing else of it is sent: no run, no notes of anybody, no key."""
 PATIENCE, PAUSE = 120.0, 2.0
 """Seconds for which the cluster may be silent, and between two attempts to reach it."""
-FAILED = 1
+FAILED, INTERRUPTED = 1, 130
 
 
 class JobError(RuntimeError):
@@ -107,4 +107,7 @@ def _code(job: str, info) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:  # a stop, which the supervisor has told the cluster already
+        sys.exit(INTERRUPTED)

@@ -1,4 +1,8 @@
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -72,3 +76,25 @@ def test_a_cluster_that_stays_silent_ends_the_wait(monkeypatch):
     monkeypatch.setattr(ray_job, "PATIENCE", 0.0)
     with pytest.raises(ray_job.JobError, match="has not answered"):
         ray_job.follow(Cluster(OSError("gone")), "one-1")
+
+
+WAITS = """
+import time
+class JobSubmissionClient:
+    def __init__(self, address): pass
+    def submit_job(self, **said): print(sorted(said), flush=True); time.sleep(60)
+"""
+
+
+def test_a_stop_of_the_client_leaves_no_traceback_in_the_log(tmp_path):
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "__init__.py").touch()
+    (tmp_path / "ray" / "job_submission.py").write_text(WAITS)
+    words = ["--address", "http://head", "--submission-id", "one-1", "--project", str(PROJECT)]
+    argv = [sys.executable, "-m", "launcher.ray_job", *words, "--runtime-env-json", '{"env_vars": {}}', "--", "true"]
+    env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{PROJECT}"}
+    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+        assert client.stdout.readline() == "['entrypoint', 'runtime_env', 'submission_id']\n"
+        client.send_signal(signal.SIGINT)
+        _, errors = client.communicate(timeout=20)
+    assert (client.returncode, errors) == (130, "")
