@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 FORWARDED = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "WANDB_MODE")
 """Variables that the job gets from here, if they are set here. None is a secret: Ray shows a job's environment, and writes
 it into logs. Tokens and keys belong into the environment that the cluster was started in."""
-CODE = ("medical_team/**/*", "launcher/cpu_shim/*", "launcher/flash_attn_stub/**/*", "data/demo_*.json")
+CODE = ("medical_team/**/*", "launcher/shim/*", "launcher/flash_attn_stub/**/*", "data/demo_*.json")
 """What a job loads of the project. Nothing else of it is sent: no run, no notes of anybody, no key."""
 PATIENCE, PAUSE = 120.0, 2.0
 """Seconds for which the cluster may be silent, and between two attempts to reach it."""

@@ -146,7 +146,7 @@ def test_a_run_on_a_cluster_is_a_job_with_our_environment_and_no_secret(monkeypa
     assert trainer[trainer.index("--train.agent_func_path") + 1] == "medical_team/openrlhf_agent.py"
     env = json.loads(words[words.index("--runtime-env-json") + 1])["env_vars"]
     assert {"CUSTOM_CONFIGS", "SECOND_OPINION", "DS_ACCELERATOR"} <= env.keys()
-    assert env["PYTHONPATH"] == "launcher/cpu_shim:launcher/flash_attn_stub:."
+    assert env["PYTHONPATH"] == "launcher/shim:launcher/flash_attn_stub:."
     assert not {"RAY_TMPDIR", "TMPDIR", "RAY_OVERRIDE_RESOURCES"} & env.keys()
     assert json.loads(env["SECOND_OPINION"])["prompts_per_step"] == 16
     assert "hf_very_secret" not in built.shell() and "RAY_ADDRESS" in built.unset

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from markupsafe import escape
 
 from app import memory_bars
 from app.pages import run_list, run_memory
@@ -47,8 +48,12 @@ def test_a_run_that_does_not_fit_names_settings_and_values_to_click():
     html = drawn(one)
     assert "Does not fit" in html and "too much" in html
     for step in memory_advice.advise(one).steps:
-        assert f'data-setting="{step.setting}"' in html and step.cost in html
-    assert 'data-value="true"' in html and "Set memory.adam_offload to on" in html
+        assert memory_bars.button(step.setting, step.value) in html and escape(step.cost) in html
+
+
+def test_a_button_is_named_by_what_it_does():
+    html = memory_bars.button("memory.adam_offload", True)
+    assert ">Set memory.adam_offload to on<" in html and 'data-value="true"' in html
 
 
 def test_what_nothing_helps_says_so():

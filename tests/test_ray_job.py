@@ -15,7 +15,7 @@ def test_a_job_gets_the_code_that_it_loads_and_nothing_else(tmp_path):
     ray_job.copy_code(PROJECT, tmp_path)
     sent = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
     assert {"medical_team/openrlhf_agent.py", "medical_team/prompts/short/attacker_harmful.txt", "data/demo_world.json",
-            "launcher/cpu_shim/sitecustomize.py", "launcher/flash_attn_stub/flash_attn/__init__.py"} <= sent  # fmt: skip
+            "launcher/shim/sitecustomize.py", "launcher/flash_attn_stub/flash_attn/__init__.py"} <= sent  # fmt: skip
     assert {file.split("/")[0] for file in sent} == {"medical_team", "launcher", "data"}
     assert not any("pycache" in file or "presets" in file or file.endswith(".csv") for file in sent)
 

@@ -41,11 +41,12 @@ def test_a_click_on_advice_fills_in_the_field_until_the_run_fits(fake):
         bar = page.locator("#memory-bars .mem-row", has_text="training")
         line, last = bar.locator(".mem-limit").bounding_box(), bar.locator(".seg").last.bounding_box()
         assert last["x"] + last["width"] > line["x"]  # it goes beyond the GPU
-        page.get_by_role("button", name="Set memory.adam_offload to on").click()
+        page.get_by_role("button", name="Set memory.adam_stream to on").click()
         expect(verdict(page)).to_contain_text("Fits")
         page.locator("#section-memory button").first.click()
-        expect(page.locator("#set-memory-adam-offload").get_by_role("checkbox")).to_be_checked()
-        page.locator("#set-memory-adam-offload").get_by_role("checkbox").uncheck()
+        box = page.locator("#set-memory-adam-stream").get_by_role("checkbox")
+        expect(box).to_be_checked()
+        box.uncheck()
         expect(verdict(page)).to_contain_text("Does not fit")  # what is changed in the form is in the plan at once
 
 
