@@ -112,6 +112,12 @@ def test_the_plan_in_the_form_needs_no_notes_but_settings_that_fit_together():
     assert run_memory.UNFIT in run_memory.plan("single-gpu-80gb", held("single-gpu-80gb", train__batch_size=7), 80)
 
 
+def test_a_field_for_the_gpu_that_holds_nothing_is_no_gpu():
+    """Gradio sends 0 for an empty number that has only just been shown."""
+    values = held("single-gpu-80gb", cluster__ray_address="http://head:8265")
+    assert run_memory.plan("single-gpu-80gb", values, 0) == run_memory.plan("single-gpu-80gb", values, None)
+
+
 def test_a_policy_of_unknown_shape_says_what_to_give():
     assert "is not known here: give a local folder" in run_memory.plan("single-gpu-80gb", held(
         "single-gpu-80gb", policy="some/model"), 80)  # fmt: skip

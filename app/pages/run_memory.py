@@ -35,7 +35,7 @@ class Panel:
 def build() -> Panel:
     with gr.Accordion("GPU memory", open=True, visible=False, elem_id="memory-plan") as fold:
         size = gr.Number(
-            None, label="GPU memory", info="GB, as the GPU is sold. Empty takes this machine's first GPU.", minimum=1,
+            None, label="GPU memory", info="GB, as the GPU is sold. Empty takes this machine's first GPU.",
             elem_id="gpu-gb", min_width=200,
         )  # fmt: skip
         bars = gr.HTML(js_on_load=CLICK, elem_id="memory-bars", elem_classes="so-shown", apply_default_css=False)
@@ -54,7 +54,7 @@ def plan(preset: str, values: Mapping[str, Any], sold_gb: float | None) -> Marku
     if not isinstance(run, RunConfig):
         return tag("p", UNFIT, class_="empty")
     cluster = run.cluster.ray_address is not None
-    size = memory_report.gpu_bytes(sold_gb) if sold_gb else None if cluster else preflight.gpu_total()
+    size = memory_report.gpu_bytes(sold_gb) if sold_gb and sold_gb > 0 else None if cluster else preflight.gpu_total()
     if size is None:
         return tag("p", ELSEWHERE if cluster else UNNAMED, class_="empty")
     try:
