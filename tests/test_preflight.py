@@ -106,14 +106,14 @@ def test_gpus_that_are_too_few_or_too_full(tmp_path):
     assert "20.0 of 85.0 GB free" in at(list(preflight.gpu_problems(one, [full])), "memory.vllm_share")[0]
 
 
-GUIDE = {"data.path": "notes.csv", "memory.zero_stage": 2}
+GUIDE = {"data.path": "notes.csv"}
 
 
 @pytest.mark.parametrize(
     ("settings", "gb", "field", "level", "remedy"),
     [
-        ({}, 84, "memory.zero_stage", "warning", "set memory.zero_stage 3"),
-        ({}, 48, "memory.adam_offload", "error", "set memory.adam_offload true"),
+        ({}, 82, "train.micro_batch_size", "warning", "set train.micro_batch_size 1"),
+        ({}, 48, "memory.adam_stream", "error", "set memory.adam_stream true"),
         ({}, 8, "policy", "error", "take a smaller policy, shorter sequences, or more GPUs"),
         (
             {"memory.vllm_share": 0.01, "memory.zero_stage": 3},

@@ -95,8 +95,8 @@ def test_what_the_interface_promises_is_there():
 
 def test_an_optimizer_on_the_cpu_gets_this_machine_s_threads_unless_told_how_many():
     offloaded = {"data.path": "notes.csv"}
-    assert runs.settled(resolve("single-gpu-48gb", offloaded)).memory.cpu_threads >= 1
-    told = resolve("single-gpu-48gb", offloaded | {"memory.cpu_threads": 3})
+    assert runs.settled(resolve("single-gpu-24gb", offloaded)).memory.cpu_threads >= 1
+    told = resolve("single-gpu-24gb", offloaded | {"memory.cpu_threads": 3})
     assert runs.settled(told).memory.cpu_threads == 3
     assert runs.settled(resolve("single-gpu-80gb", offloaded)).memory.cpu_threads == 0
 
