@@ -113,7 +113,7 @@ def curves(store: Store, run: str, rows: int = 10) -> str:
     """Means over up to `rows` stretches of equal length."""
     rates = store_charts.rates(store, run)
     if not rates:
-        return "no step finished yet"
+        return "no game of a finished step is recorded"
     rewards = {role: store_charts.rewards(store, run, role) for role in Role}
     size = math.ceil(len(rates) / rows)
     found = [("steps", "games", "attacker reward", "assessor reward", "correct", "faithful", "deceived", "ties")]
