@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from launcher import store_games, store_judge, store_probes, tail, trainer_log
+from launcher import store_games, store_health, store_judge, store_probes, tail, trainer_log
+from launcher.alerts import AlertLine
 from launcher.reviews import Review
 from launcher.store import BadLine, Event, Failure, Mark, MemoryPoint, Process, Progress, Run, Store
 from launcher.tail import Line
@@ -336,14 +337,17 @@ def _memory_point(line: _MemoryLine) -> MemoryPoint:
 
 
 def _take_events(store: Store, run: str, file: str, lines: list[Line], state: str | None) -> _Taken:
-    events, bad = [], []
+    events, alerts, bad = [], [], []
     for line in lines:
         try:
             event = _EventLine.model_validate_json(line.text)
             events.append(Event(file, line.offset, event.time, event.kind, event.level, event.text))
+            if event.kind == "alert":
+                alerts.append(AlertLine.model_validate_json(line.text))
         except ValueError as error:
             bad.append(_bad(file, line, _why(error)))
     store.add_events(run, events)
+    store_health.take(store, run, alerts)
     return _Taken(Ingested(events=len(events)), bad)
 
 

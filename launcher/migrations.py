@@ -236,3 +236,23 @@ def step_judge(db: Database) -> None:
                 AND g.attempt = w.attempt CROSS JOIN facets f ON f.id = g.facet
         ) GROUP BY run, step"""
     )
+
+
+@migrations()
+def health(db: Database) -> None:
+    """What only the texts of a step's training games tell, one row a role and start; and what was wrong with runs."""
+    db.conn.execute(
+        """CREATE TABLE step_texts (
+            run TEXT NOT NULL, step INTEGER NOT NULL, attempt INTEGER NOT NULL, role TEXT NOT NULL,
+            turns INTEGER NOT NULL, thoughts INTEGER NOT NULL, words INTEGER NOT NULL, copied INTEGER NOT NULL,
+            garbled INTEGER NOT NULL,
+            PRIMARY KEY (run, step, attempt, role)
+        ) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """CREATE TABLE alerts (
+            run TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL, step INTEGER NOT NULL, text TEXT NOT NULL,
+            link TEXT NOT NULL, raised REAL NOT NULL, cleared REAL,
+            PRIMARY KEY (run, id)
+        ) WITHOUT ROWID"""
+    )

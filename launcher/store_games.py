@@ -11,7 +11,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple
 
-from launcher import store_judge_steps, store_truth
+from launcher import store_judge_steps, store_texts, store_truth
 from launcher.store import Store
 from launcher.tail import Line
 from medical_team.records import GameRecord, TurnRecord, VerdictRecord
@@ -52,6 +52,7 @@ def add(store: Store, run: str, file: str, records: Sequence[tuple[Line, GameRec
         known.add(record.game)
     if new:
         _insert(store, run, file, new)
+        store_texts.add(store, run, [record for _, record in new])
         store_truth.put_reviews(store, run, [record.game for _, record in new])
         _sum_up(store, run, sorted({record.step for _, record in new if record.mode == "train"}))
     return [line for line, _ in again]
@@ -256,7 +257,7 @@ def forget(store: Store, run: str) -> None:
 
 _TABLES_BY_RUN = (
     "facets", "step_roles", "step_games", "step_ends", "step_judge", "reviews", "metrics", "progress", "failures", "events",
-    "memory", "bad_lines", "offsets", "probes",
+    "memory", "bad_lines", "offsets", "probes", "step_texts", "alerts",
 )  # fmt: skip
 
 

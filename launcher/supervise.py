@@ -18,6 +18,7 @@ import psutil
 
 from launcher import command, engine, footprint, process, ray_cluster, state, tail
 from launcher.config import Mode, RunConfig
+from launcher.health_watch import Watch
 from launcher.ingest import ingest
 from launcher.rundir import PROJECT, RunDir, append_line, read_json, write_json
 from launcher.state import STOPPING, End, State
@@ -86,6 +87,7 @@ class Supervision:
         """Size of the trainer's log, and when it last grew."""
         self.synced = now.attempts[-1]
         """Step up to which the weight sync was seen to be alive."""
+        self.health = Watch(rundir, config, store)
 
     def run(self) -> State:
         try:
@@ -147,8 +149,10 @@ class Supervision:
     def _watch(self) -> bool:
         """True when the trainer has ended by itself; False when it was ended here."""
         next_sample = 0.0
+        self.health.begin()
         while self._trainer_runs():
             self._ingest()
+            self.health.look(self.state)
             if time.monotonic() >= next_sample:
                 self._sample_memory()
                 next_sample = time.monotonic() + MEMORY_EVERY
@@ -228,6 +232,7 @@ class Supervision:
         jobs = self._end_jobs(self.state.attempt)
         left = process.end(self.rundir.id, self.state.trainer)
         ingest(self.store, self.rundir.path, finish=True)
+        self.health.close(self.state.step)
         failure = self.store.failure(self.rundir.id) if how is End.CRASHED else None
         if failure and code is not None:
             reason = f"{reason}: {failure.summary}"
@@ -240,6 +245,7 @@ class Supervision:
         ingest(self.store, self.rundir.path, finish=True)
         self.rundir.stop.unlink(missing_ok=True)
         shutil.rmtree(self.rundir.scratch, ignore_errors=True)
+        self.health.wait()
 
 
 def died(code: int | None) -> str:
