@@ -3,6 +3,7 @@
 import argparse
 import ipaddress
 import os
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -13,26 +14,32 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 import gradio as gr  # noqa: E402
 import plotly  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
-from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: E402
 
-from app import ui  # noqa: E402
+from app import credentials, ui  # noqa: E402
+from app.credentials import Login, NoLogin  # noqa: E402
+from app.guard import Guard  # noqa: E402
 from app.theme import theme  # noqa: E402
+from launcher import webhook  # noqa: E402
 from launcher.runs import Runs  # noqa: E402
 from launcher.store import Store  # noqa: E402
 
-PASSWORD = "SECOND_OPINION_PASSWORD"
 STATIC = Path(__file__).parent / "static"
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
 def main() -> None:
     options = parser().parse_args()
-    if problem := refusal(options.host, options.user, os.environ.get(PASSWORD)):
+    try:
+        login = credentials.found(options.user, options.login_file, os.environ)
+        webhook.from_environment(os.environ)
+    except (NoLogin, webhook.WrongAddress) as error:
+        sys.exit(str(error))
+    if problem := refusal(options.host, login):
         sys.exit(problem)
     runs = Runs.here()
     store = Store(runs.store_path)
     threading.Thread(target=runs.refresh, args=(store,), daemon=True).start()
-    launch(ui.build(runs, store), options)
+    launch(ui.build(runs, store), options, login)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,20 +48,33 @@ def parser() -> argparse.ArgumentParser:
         "--host", default="127.0.0.1", help="address to listen on; any but this machine's own needs a login"
     )
     found.add_argument("--port", type=int, default=7860)
-    found.add_argument("--user", help=f"asks for a login; its password is taken from the variable {PASSWORD}")
+    found.add_argument("--user", help=f"asks for a login; its password is taken from {credentials.PASSWORD}")
+    found.add_argument(
+        "--login-file",
+        type=Path,
+        metavar="FILE",
+        help="asks for a login; the file holds NAME:PASSWORD and is yours alone",
+    )
+    found.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="another name that this machine is reached by"
+    )
     return found
 
 
-def refusal(host: str, user: str | None, password: str | None) -> str | None:
+def refusal(host: str, login: Login | None) -> str | None:
     """Why the dashboard does not start with these, in one sentence; None if it does."""
-    if user and not password:
-        return f"--user needs a password: set the environment variable {PASSWORD}"
-    if not user and not is_loopback(host):
-        return (
-            f"{host} can be reached from other machines, and whoever reaches this page can start and stop jobs: "
-            f"give --user NAME and set the environment variable {PASSWORD}, or stay with 127.0.0.1"
-        )
-    return None
+    if login or is_loopback(host):
+        return None
+    return (
+        f"{host} can be reached from other machines, and whoever reaches this page can start and stop jobs: give "
+        f"--user NAME and set the environment variable {credentials.PASSWORD}, or --login-file FILE, or stay with 127.0.0.1"
+    )
+
+
+def names(host: str, more: list[str]) -> frozenset[str]:
+    """What this machine may be called in a request; its addresses always may."""
+    own = {"localhost"} if is_loopback(host) else {"localhost", host, socket.gethostname(), socket.getfqdn()}
+    return frozenset(name.lower().rstrip(".") for name in (*own, *more))
 
 
 def is_loopback(host: str) -> bool:
@@ -64,15 +84,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def launch(page: gr.Blocks, options: argparse.Namespace) -> None:
+def launch(page: gr.Blocks, options: argparse.Namespace, login: Login | None) -> None:
     gr.set_static_paths([PLOTLY])
-    hosts = ["localhost", "127.0.0.1", "[::1]", options.host] if is_loopback(options.host) else ["*"]
+    guard = Middleware(Guard, names=names(options.host, options.allow_host), login=login is not None)
     page.launch(
         server_name=options.host, server_port=options.port, prevent_thread_lock=True, quiet=True,
-        auth=(options.user, os.environ[PASSWORD]) if options.user else None,
+        auth=login.admits if login else None,
         share=False, run_history=False, enable_monitoring=False, strict_cors=True, ssr_mode=False, pwa=False,
         mcp_server=False, show_error=True, footer_links=[], allowed_paths=[],
-        app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)]},
+        app_kwargs={"middleware": [guard]},
         theme=theme(), css_paths=[STATIC / "style.css"],
         head=f'<script defer src="/gradio_api/file={PLOTLY}"></script>',
     )  # fmt: skip

@@ -9,12 +9,15 @@ from typing import Any
 import gradio as gr
 
 from app.shared import Shared
-from launcher import rundir, watch
+from launcher import rundir, store_health, watch
 from launcher.reading import Unreadable
 from launcher.rundir import UnknownRun
 from launcher.runs import Refused
 
 STATIC = Path(__file__).parent / "static"
+
+MOST_ALERTS = 20
+"""Alerts that a page gets: all open ones first."""
 
 TEMPLATE = """
 <section class="so-status" data-state="none" data-step="0" data-run="" aria-label="Status">
@@ -33,6 +36,7 @@ TEMPLATE = """
   </div>
   <progress max="1" value="0" aria-label="Steps made"></progress>
   <p class="so-lost" role="alert" hidden></p>
+  <div class="so-alarms" role="alert" hidden><ul aria-label="Alerts"></ul></div>
   <div class="so-ended" hidden><p class="so-reason" dir="auto"></p><pre class="so-tail" tabindex="0"
     aria-label="The end of the log"></pre></div>
   <p class="so-answer" role="alert" hidden></p>
@@ -80,7 +84,8 @@ def answer(shared: Shared, run: str, listed: str) -> dict[str, Any]:
     """The run's status, None if there is no such run; and the list of runs unless it is the one that the page has."""
     rows = [asdict(row) for row in watch.listed(shared.runs, shared.store)]
     key = blake2b(json.dumps(rows).encode(), digest_size=8).hexdigest()
-    found = {"status": status(shared, run), "key": key}
+    alerts = [one._asdict() for one in store_health.alerts(shared.store, run, MOST_ALERTS)]
+    found = {"status": status(shared, run), "alerts": alerts, "key": key}
     return found if key == listed else found | {"runs": rows}
 
 

@@ -2,8 +2,11 @@
 
 import time
 from contextlib import suppress
+from dataclasses import fields
+from typing import Any
 
 import gradio as gr
+from pydantic import TypeAdapter, ValidationError
 
 from app import status
 from app.pages import games, history, judge, live, logs, run
@@ -13,8 +16,10 @@ from launcher.rundir import UnknownRun, find
 from launcher.runs import Runs
 from launcher.state import RUNNING, End
 from launcher.store import Store
+from launcher.store_page import GameFilter
 
 TITLE = "Second Opinion"
+GAME_FILTER = TypeAdapter(GameFilter)
 PAGES = dict(zip(TABS, (run.build, live.build, games.build, judge.build, logs.build, history.build), strict=True))
 
 
@@ -31,11 +36,12 @@ def build(runs: Runs, store: Store) -> gr.Blocks:
                 with gr.Tab(name.capitalize(), id=name):
                     build_page(shared)
 
-        def first(since: float, request: gr.Request) -> tuple[str, gr.Tabs, float]:
-            shown, tab = first_screen(runs, store, since, dict(request.query_params))
-            return shown, gr.Tabs(selected=tab), time.time()
+        def first(since: float, request: gr.Request) -> tuple[str, gr.Tabs, float, dict[str, Any]]:
+            query = dict(request.query_params)
+            shown, tab = first_screen(runs, store, since, query)
+            return shown, gr.Tabs(selected=tab), time.time(), games_asked(query)
 
-        page.load(first, seen, [chosen, tabs, seen], show_progress="hidden", api_visibility="private")
+        page.load(first, seen, [chosen, tabs, seen, wanted], show_progress="hidden", api_visibility="private")
     return page
 
 
@@ -54,6 +60,18 @@ def first_screen(runs: Runs, store: Store, seen: float, query: dict[str, str]) -
     if known(runs, query.get("run", "")):
         shown, tab = query["run"], "live"
     return shown, query["tab"] if query.get("tab") in TABS else tab
+
+
+def games_asked(query: dict[str, str]) -> dict[str, Any]:
+    """The filter of games that a link asks for, as the page Games takes it; none if it asks for what there is not."""
+    said = {field.name: query[field.name] for field in fields(GameFilter) if field.name in query}
+    try:
+        whole = GAME_FILTER.dump_python(GAME_FILTER.validate_python(said), mode="json")
+    except ValidationError:
+        return {}
+    if any(isinstance(value, int) and abs(value) >= 2**63 for value in whole.values()):
+        return {}
+    return {name: whole[name] for name in said} | {"at": time.time()} if said else {}
 
 
 def known(runs: Runs, id: str) -> bool:

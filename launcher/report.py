@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import IO, Any
 
-from launcher import state, store_charts, store_page, tail
+from launcher import state, store_charts, store_health, store_page, tail
 from launcher.ingest import Ingested
 from launcher.reading import Unreadable
 from launcher.rundir import RunDir
@@ -52,6 +52,7 @@ def whole(store: Store, run: RunDir) -> Values:
         "agreement": [point._asdict() | {"agree": point.agree} for point in store_charts.reward_agreement(store, run.id)],
         "games": {f"{mode}/{kind}": count for (mode, kind), count in store_charts.counts(store, run.id).items()},
         "memory": [[point.time, point.phase, point.total_mb, point.roles] for point in store.memory(run.id)],
+        "alerts": [alert._asdict() for alert in store_health.alerts(store, run.id)],
         "events": [event._asdict() for event in store.events(run.id)],
         "failures": [failure._asdict() for failure in store.failures(run.id)],
         "bad_lines": [line._asdict() for line in store.bad_lines(run.id)],
@@ -101,6 +102,7 @@ def summary(store: Store, run: RunDir) -> str:
     if now is None:
         return f"run {run.id}: created, not started"
     lines = [f"run {run.id}: {now.state}, step {now.step} of {now.steps}" + (f" ({now.reason})" if now.reason else "")]
+    lines += [f"alert: {one.text}" for one in store_health.alerts(store, run.id) if one.cleared is None]
     lines += ["", curves(store, run.id), *_evaluations(store, run.id)]
     if peak := max((point.total_mb for point in store.memory(run.id)), default=None):
         lines.append(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from launcher import log_window, store_charts, supervise, tail
+from launcher import log_window, store_charts, store_health, supervise, tail
+from launcher.health import Kind
 from launcher.reading import Unreadable
 from launcher.rundir import RunDir, read_json
 from launcher.runs import Runs, config_of
@@ -22,7 +23,8 @@ RECENT = 20
 """Steps behind a figure that is said to be the run's present one."""
 
 SILENCE, SILENT_STEPS = 600.0, 10
-"""A run has stalled when its log has not grown for so many seconds, and for the time of so many steps."""
+"""A run has stalled when its supervisor says so, which has learnt how silent each phase may be; else when its log has not
+grown for so many seconds, and for the time of so many steps."""
 
 LAST_LINES = 20
 """Shown of the log of a run that crashed or stalled."""
@@ -105,7 +107,8 @@ def snapshot(runs: Runs, store: Store, run: RunDir) -> Status:
     running = now is not None and not now.ended_already
     silent = _silent_seconds(now, log) if running else None
     wish = stop_wish(run)
-    shown = _state(now, wish, silent, step_seconds)
+    told_stalled = any(one.kind == Kind.STALLED and one.cleared is None for one in store_health.alerts(store, run.id))
+    shown = _state(now, wish, silent, step_seconds, told_stalled)
     return Status(
         run=run.id, name=config.name or config.preset or "", state=shown, running=running,
         step=now.step if now else 0, steps=now.steps if now else config.train.steps,
@@ -163,14 +166,16 @@ def visible(text: str) -> str:
     return "".join(one if one.isprintable() or one == "\t" else f"\\u{ord(one):04x}" for one in text)
 
 
-def _state(now: State | None, wish: str | None, silent: float | None, step_seconds: float | None) -> str:
+def _state(
+    now: State | None, wish: str | None, silent: float | None, step_seconds: float | None, told_stalled: bool
+) -> str:  # fmt: skip
     if now is None:
         return CREATED
     if now.ended_already:
         return now.state
     if wish == "now":
         return STOPPING
-    if silent is not None and silent > max(SILENCE, SILENT_STEPS * (step_seconds or 0)):
+    if told_stalled or silent is not None and silent > max(SILENCE, SILENT_STEPS * (step_seconds or 0)):
         return STALLED
     return now.phase
 

@@ -60,7 +60,7 @@ def address(text: str) -> httpx.URL:
         port = url.port
     except (httpx.InvalidURL, ValueError) as error:
         raise WrongAddress(f"{ADDRESS} is no web address") from error
-    if url.scheme not in ("http", "https") or not url.host or port == 0:
+    if url.scheme not in ("http", "https") or not url.host or not 0 < (port or 443) < 65536:
         raise WrongAddress(f"{ADDRESS} must begin with http:// or https:// and name a host")
     if url.userinfo or url.fragment:
         raise WrongAddress(f"{ADDRESS} must not hold a user, a password or a #; use {SECRET} to sign the posts")

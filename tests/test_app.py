@@ -10,7 +10,8 @@ from test_store import TIE, attacked, game, write_games
 from test_supervise import start
 
 from app import live_chart, status, ui
-from app.__main__ import PASSWORD, refusal
+from app.__main__ import refusal
+from app.credentials import Login
 from app.live_chart import BY_ID, PLOTS, Axis, Clock
 from app.pages import live
 from launcher import process, rundir, state, watch
@@ -287,10 +288,10 @@ def test_a_link_says_what_it_opens(here, store):
 
 
 def test_another_address_needs_a_login():
-    assert refusal("127.0.0.1", None, None) is None and refusal("::1", None, None) is None
-    assert refusal("localhost", "me", "secret") is None and refusal("0.0.0.0", "me", "secret") is None
-    assert "--user" in refusal("0.0.0.0", None, "secret") and "--user" in refusal("example.org", None, None)
-    assert PASSWORD in refusal("127.0.0.1", "me", None)
+    login = Login("me", "secret")
+    assert refusal("127.0.0.1", None) is None and refusal("::1", None) is None
+    assert refusal("localhost", login) is None and refusal("0.0.0.0", login) is None
+    assert "--login-file" in refusal("0.0.0.0", None) and "--user" in refusal("example.org", None)
 
 
 def test_an_open_address_without_a_login_does_not_start(tmp_path):

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import live_chart
+from app import alerts, live_chart
 from app.live_chart import BY_ID, PLOTS, Axis, Clock
 from app.shared import Shared
 from launcher import rundir
@@ -34,6 +34,7 @@ TEMPLATE = """
 
 def build(shared: Shared) -> None:
     clock = Clock()
+    alerts.build()
 
     def refresh(asked: dict[str, Any]) -> dict[str, Any]:
         since = {name: float(x) for name, x in asked["since"].items() if name in BY_ID}

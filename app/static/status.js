@@ -4,6 +4,8 @@ const every = { shown: 1000, lost: 2000 };
 let run = props.value || "";
 let listed = "";
 let last = null;
+let alarmed = "";
+const TITLE = "Second Opinion";
 
 /** True if the text is a new one. A text that stays is left alone: it may be selected. */
 function write(node, text) {
@@ -65,6 +67,26 @@ function show(now) {
     : "This run saves no checkpoints: stopped now, it cannot be resumed.");
 }
 
+/** What is wrong now: in the bar, in the browser's title, and for whoever listens on the page. */
+function alarm(alerts) {
+  const open = alerts.filter((one) => one.cleared === null);
+  const key = JSON.stringify(alerts.map((one) => [one.id, one.cleared]));
+  document.title = open.length ? `(${open.length}) ${open[0].kind} · ${TITLE}` : TITLE;
+  if (key === alarmed) return;
+  alarmed = key;
+  const items = open.map((one) => {
+    const item = document.createElement("li");
+    const link = Object.assign(document.createElement("a"), { href: one.link, textContent: "Show" });
+    link.setAttribute("aria-label", `Show what tells of: ${one.kind}`);
+    item.append(Object.assign(document.createElement("span"), { textContent: one.text, dir: "auto" }), " ", link);
+    return item;
+  });
+  one(".so-alarms").hidden = !open.length;
+  one(".so-alarms ul").replaceChildren(...items);
+  window.secondOpinionAlerts = alerts;
+  document.dispatchEvent(new CustomEvent("so-alerts"));
+}
+
 function list(runs) {
   const options = runs.map((row) => {
     const option = document.createElement("option");
@@ -91,6 +113,7 @@ async function look() {
   }
   if (asked !== run) return;
   show(answer.status);
+  alarm(answer.alerts);
   one(".so-run select").value = run;
 }
 
