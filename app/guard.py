@@ -98,7 +98,7 @@ def _from_elsewhere(asked: Asked) -> bool:
 def _size(asked: Asked) -> Refusal | None:
     if asked.chunked:
         return Refusal(411, "a request must say how long it is")
-    if asked.length is not None and not asked.length.isdecimal():
+    if asked.length is not None and not (asked.length.isascii() and asked.length.isdecimal()):
         return Refusal(400, "the length of the request is no number")
     return Refusal(413, f"more than {MOST_BYTES} bytes") if int(asked.length or 0) > MOST_BYTES else None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from app import charts
 from app.charts import Rows, Table, Value
-from launcher import store_charts
+from launcher import export, store_charts
 from launcher.store import MEMORY_ROLES, Store
 from medical_team.types import Category, Role
 
@@ -217,7 +217,7 @@ def text(store: Store, run: str, plot: Plot) -> str:
     table = read(store, run, plot, store.progress(run).step)
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["time" if plot.over_time else "step", *table.columns])
+    writer.writerow(["time" if plot.over_time else "step", *map(export.cell, table.columns)])
     xs = table.x.tolist() if plot.over_time else map(int, table.x)
     writer.writerows(zip(xs, *map(charts.listed, table.columns.values()), strict=True))
     return out.getvalue()

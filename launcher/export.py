@@ -18,6 +18,9 @@ from launcher.store_judge import Reviewed
 from medical_team.types import Category, Role
 
 TYPES = {str: DataType.string(), int: DataType.int64(), float: DataType.float64()}
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a formula begins with, the wide forms too."""
+
 BATCH = 100_000
 """Rows held at once while a table is written."""
 
@@ -92,8 +95,13 @@ def _csv(path: Path, table: Table) -> Path:
 
 def write_csv(file: IO[str], table: Table) -> None:
     writer = csv.writer(file)
-    writer.writerow(table.columns)
-    writer.writerows(table.rows())
+    writer.writerow(map(cell, table.columns))
+    writer.writerows(map(cell, row) for row in table.rows())
+
+
+def cell(value: object) -> object:
+    """The value as a cell that no spreadsheet takes for a formula: a text that begins like one gets an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _parquet(path: Path, table: Table) -> Path:

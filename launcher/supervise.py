@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from launcher import command, engine, footprint, process, ray_cluster, state, tail
+from launcher import command, engine, footprint, process, ray_cluster, state, tail, webhook
 from launcher.config import Mode, RunConfig
 from launcher.health_watch import Watch
 from launcher.ingest import ingest
@@ -119,7 +119,7 @@ class Supervision:
         start = command.Start(self.config, self.rundir, self.state.attempt, self.state.attempts[-1])
         job = command.build(start, found)
         write_json(self.rundir.command, described(job, found.versions))
-        environment = job.environment(os.environ)
+        environment = job.environment({key: value for key, value in os.environ.items() if key not in webhook.PRIVATE})
         log = self.rundir.log(self.state.attempt)
         if self.config.mode is Mode.ASSESSOR_ONLY:
             self._render(found.python, environment, log)

@@ -16,6 +16,9 @@ import httpx
 
 ADDRESS, SECRET = "SECOND_OPINION_WEBHOOK", "SECOND_OPINION_WEBHOOK_SECRET"
 
+PRIVATE = (ADDRESS, SECRET)
+"""What a supervisor does not hand on to its trainer."""
+
 TIMEOUT = 5.0
 """Seconds for each of: connecting, sending, waiting for the answer."""
 

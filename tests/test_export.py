@@ -70,3 +70,12 @@ def test_a_table_longer_than_a_batch_is_whole(tmp_path):
     long = export.Table("long", {"name": str, "step": int, "value": float}, lambda: rows)
     export._parquet(tmp_path / "long.parquet", long)
     assert list(table(tmp_path, "long").value) == [value for _, _, value in rows]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1"])
+def test_a_text_that_begins_like_a_formula_is_none_in_a_spreadsheet(tmp_path, text):
+    rows = export.Table("t", {text: str, "n": float}, lambda: [(text, -1.5), ("plain", 2.0)])
+    with (tmp_path / "t.csv").open("w+", newline="", encoding="utf-8") as file:
+        export.write_csv(file, rows)
+        file.seek(0)
+        assert [*csv.reader(file)] == [[f"'{text}", "n"], [f"'{text}", "-1.5"], ["plain", "2.0"]]
