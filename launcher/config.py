@@ -351,6 +351,8 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
         if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
             raise SettingError(f"unknown setting {key!r}: there is no section {section!r}")
         model, values = field.annotation, values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise SettingError(f"{section!r} is given a value of its own, so {key!r} cannot be laid over it; leave one")
     if name not in model.model_fields:
         raise SettingError(
             f"unknown setting {key!r}; {'.'.join(sections) or 'a run'} has: {', '.join(model.model_fields)}"
