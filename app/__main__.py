@@ -21,7 +21,7 @@ from app.guard import Guard  # noqa: E402
 from app.theme import theme  # noqa: E402
 from launcher import webhook  # noqa: E402
 from launcher.runs import Runs  # noqa: E402
-from launcher.store import Store  # noqa: E402
+from launcher.store import NoIndex, Store  # noqa: E402
 
 STATIC = Path(__file__).parent / "static"
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -37,9 +37,19 @@ def main() -> None:
     if problem := refusal(options.host, login):
         sys.exit(problem)
     runs = Runs.here()
-    store = Store(runs.store_path)
-    threading.Thread(target=runs.refresh, args=(store,), daemon=True).start()
+    try:
+        store = Store(runs.store_path)
+    except NoIndex as error:
+        sys.exit(str(error))
+    threading.Thread(target=refresh, args=(runs, store), daemon=True).start()
     launch(ui.build(runs, store), options, login)
+
+
+def refresh(runs: Runs, store: Store) -> None:
+    """Makes the index true, and anew if it is damaged."""
+    if problem := store.damage():
+        print(f"the index is damaged ({problem}) and is made again; the old one is {store.set_aside()}", flush=True)
+    runs.refresh(store)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -128,6 +128,7 @@ def ingest(store: Store, folder: Path, finish: bool = False) -> Ingested:
     With `finish` nothing more is to come: a last line that was never completed is counted as torn.
     """
     run = folder.name
+    store.renew()
     new = _take_header(store, run, folder)
     for source in _sources(folder):
         new += _take_file(store, run, folder, source, finish)

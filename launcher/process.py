@@ -18,7 +18,7 @@ GRACE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
 
 class Identity(NamedTuple):
-    """A process: a pid means nothing without the moment it started."""
+    """A process: a pid means nothing without the moment it started, in seconds since the machine did."""
 
     pid: int
     started: float
@@ -26,18 +26,24 @@ class Identity(NamedTuple):
 
 def identify(pid: int) -> Identity | None:
     """The process that has this pid now; None if there is none."""
-    with suppress(psutil.NoSuchProcess):
-        return Identity(pid, psutil.Process(pid).create_time())
+    with suppress(psutil.NoSuchProcess, OSError):
+        return Identity(pid, _started(pid))
     return None
+
+
+def _started(pid: int) -> float:
+    """Seconds from the machine's start to the process's: a wall clock that is set changes nothing about it."""
+    after_name = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return int(after_name[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def alive(who: Identity | None) -> bool:
     """The very process is still running. A zombie is not."""
     if who is None:
         return False
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(who.pid)
-        return abs(process.create_time() - who.started) < 0.01 and process.status() != psutil.STATUS_ZOMBIE
+    with suppress(psutil.NoSuchProcess, OSError):
+        same = abs(_started(who.pid) - who.started) < 0.005
+        return same and psutil.Process(who.pid).status() != psutil.STATUS_ZOMBIE
     return False
 
 

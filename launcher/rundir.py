@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medical_team import jsonl
+
 PROJECT = Path(__file__).resolve().parent.parent
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 
@@ -31,6 +33,7 @@ class RunDir:
     config = property(lambda self: self.path / "config.json")
     command = property(lambda self: self.path / "command.json")
     state = property(lambda self: self.path / "state.json")
+    ballast = property(lambda self: self.path / ".ballast")
     lock = property(lambda self: self.path / "supervisor.lock")
     stop = property(lambda self: self.path / "stop.json")
     games = property(lambda self: self.path / "games")
@@ -80,8 +83,12 @@ def every(runs: Path) -> list[RunDir]:
 def write_json(path: Path, value: Any) -> None:
     """Replaces `path` in one go: a reader sees the old text or the new."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> Any:
@@ -89,6 +96,5 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, value: Any) -> None:
-    """One JSON line, in a single write."""
-    with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(value, ensure_ascii=False) + "\n")
+    """One JSON line, as `medical_team.jsonl` writes it."""
+    jsonl.append(path, json.dumps(value, ensure_ascii=False))

@@ -8,8 +8,9 @@ import json
 import math
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,10 @@ PATIENCE = 60.0
 """Seconds that a writer waits for another one."""
 
 MEMORY_ROLES = ("policy", "reference", "rollout", "judge", "ray", "other")
+
+
+class NoIndex(OSError):
+    """The index cannot be opened or made. The message says what to look at."""
 
 
 class Run(NamedTuple):
@@ -129,13 +134,26 @@ class MemoryPoint(NamedTuple):
 
 
 class Store:
-    """The database at `path`, made if need be. Every thread gets a connection of its own."""
+    """The database at `path`, made if need be. Every thread gets a connection of its own.
 
-    def __init__(self, path: Path):
-        self.path = Path(path)
+    A file that is no database, or a damaged one, is set aside: all of it can be read again from the runs' files. Errors:
+    NoIndex where none can be opened.
+    """
+
+    def __init__(self, path: Path, patience: float = PATIENCE):
+        self.path, self.patience = Path(path), patience
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        _migrate(self.connection)
+        try:
+            _migrate(self.connection)
+        except sqlite3.OperationalError as error:
+            self.close()
+            raise NoIndex(
+                f"the index {self.path} cannot be used: {error}; see whether {self.path.parent} can be written to, "
+                "and who else has it open"
+            ) from error
+        except sqlite3.DatabaseError:
+            self.set_aside()
 
     def __enter__(self) -> "Store":
         return self
@@ -152,9 +170,45 @@ class Store:
     @property
     def connection(self) -> sqlite3.Connection:
         if not hasattr(self._local, "connection"):
-            self._local.connection = _connect(self.path)
+            self._local.file = _file(self.path)
+            self._local.connection = _connect(self.path, self.patience)
+            self._local.file = _file(self.path)
             self._connections.append(self._local.connection)
         return self._local.connection
+
+    def renew(self) -> bool:
+        """True if the file is another one than was opened: then this thread goes on with that."""
+        if not hasattr(self._local, "connection") or _file(self.path) in (self._local.file, None):
+            return False
+        self._connections.remove(self._local.connection)
+        self._local.connection.close()
+        del self._local.connection
+        _migrate(self.connection)
+        return True
+
+    def damage(self) -> str | None:
+        """What is wrong with the file, None if nothing is. Reads it whole."""
+        try:
+            found = self.rows("PRAGMA quick_check(1)")[0][0]
+        except sqlite3.DatabaseError as error:
+            return str(error)
+        return None if found == "ok" else found
+
+    def set_aside(self) -> Path | None:
+        """Puts a damaged file aside and begins a new one, empty. Returns where the old one is, None if another process was
+        faster."""
+        seen, aside = (
+            getattr(self._local, "file", None),
+            self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}"),
+        )
+        self.close()
+        if _file(self.path) == seen:
+            self.path.rename(aside)
+            for suffix in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    self.path.with_name(self.path.name + suffix).rename(f"{aside}{suffix}")
+        _migrate(self.connection)
+        return aside if aside.exists() else None
 
     @contextmanager
     def write(self) -> Iterator[None]:
@@ -352,8 +406,16 @@ def _memory_point(time: float, phase: str, source: str, total_mb: float, process
     return MemoryPoint(time, phase, source, total_mb, dict(zip(MEMORY_ROLES, mb, strict=True)), held)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+def _file(path: Path) -> tuple[int, int] | None:
+    """Which file it is; None while there is none."""
+    with suppress(FileNotFoundError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
+def _connect(path: Path, patience: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous = NORMAL")  # files are the truth: a lost last transaction is read again
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA cache_size = -16000")

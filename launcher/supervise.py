@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,16 +17,19 @@ from pathlib import Path
 
 import psutil
 
-from launcher import command, engine, footprint, process, ray_cluster, state, tail, webhook
+from launcher import command, engine, footprint, process, ray_cluster, state, tail, trouble, webhook
 from launcher.config import Mode, RunConfig
 from launcher.health_watch import Watch
-from launcher.ingest import ingest
+from launcher.ingest import ingest, ingest_all
 from launcher.rundir import PROJECT, RunDir, append_line, read_json, write_json
 from launcher.state import STOPPING, End, State
 from launcher.store import Store
 
 TICK, MEMORY_EVERY = 0.2, 1.0
 """Seconds between two looks at the files, and between two samples of memory."""
+
+PATIENCE = 2.0
+"""Seconds that a supervisor waits for the index: it has a stop to obey meanwhile, and can take the lines later."""
 
 DEAD_SYNC = 0.01
 """|vllm_kl| from which rollouts no longer come from the weights in training; about 1e-4 is healthy."""
@@ -56,7 +60,7 @@ def sole(rundir: RunDir, patience: float = 0.0):
 
 def supervise(rundir: RunDir, store_path: Path) -> State:
     """Sees the run through to its end: starts its trainer, or takes over the one that is still running."""
-    with sole(rundir, patience=10.0), Store(store_path) as store:
+    with sole(rundir, patience=10.0), Store(store_path, PATIENCE) as store:
         config = load_config(rundir)
         now = state.change(rundir, state.read(rundir), supervisor=process.identify(os.getpid()))
         return now if now.ended_already else Supervision(rundir, config, store, now).run()
@@ -110,6 +114,7 @@ class Supervision:
 
     def _start(self) -> None:
         self.rundir.scratch.mkdir(exist_ok=True)
+        trouble.set_ballast(self.rundir.ballast)
         device, cluster = self.config.device, self.config.cluster.ray_address
         found = ray_cluster.client(device) if cluster else engine.find(device)
         if found is None:
@@ -151,10 +156,12 @@ class Supervision:
         next_sample = 0.0
         self.health.begin()
         while self._trainer_runs():
-            self._ingest()
-            self.health.look(self.state)
+            with trouble.tolerated():
+                self._ingest()
+                self.health.look(self.state)
             if time.monotonic() >= next_sample:
-                self._sample_memory()
+                with trouble.tolerated():
+                    self._sample_memory()
                 next_sample = time.monotonic() + MEMORY_EVERY
             if why := self._dead_sync():
                 self._end(End.CRASHED, why)
@@ -169,12 +176,25 @@ class Supervision:
         return self.child.poll() is None if self.child else process.alive(self.state.trainer)
 
     def _ingest(self) -> None:
-        ingest(self.store, self.rundir.path)
+        self._take()
         progress = self.store.progress(self.rundir.id)
         if (size := tail.size(self.rundir.log(self.state.attempt))) != self.heard[0]:
             self.heard = size, time.time()
         if (progress.step, progress.phase) != (self.state.step, self.state.phase):
             self._change(step=progress.step, phase=progress.phase, last_event=self.heard[1])
+
+    def _take(self, finish: bool = False) -> None:
+        """A damaged index is no reason to end: it is made again from the files."""
+        try:
+            ingest(self.store, self.rundir.path, finish)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            aside = self.store.set_aside()
+            self._event(
+                "warning", "index", f"the index was damaged ({error}) and is made again; the old one is {aside}"
+            )
+            ingest_all(self.store, self.rundir.path.parent)
 
     def _sample_memory(self) -> None:
         cluster, on_gpu = self.config.cluster.ray_address, self.config.device == "cuda"
@@ -217,7 +237,8 @@ class Supervision:
 
     def conclude(self) -> None:
         """The trainer is gone: what it left behind says whether it finished."""
-        self._ingest()
+        with trouble.tolerated():
+            self._ingest()
         if self.state.trainer is None:
             return self._end(
                 End.CRASHED, f"the supervisor ended before the trainer started; see {self.rundir.supervisor_log}"
@@ -228,21 +249,27 @@ class Supervision:
         self._end(End.CRASHED, died(code), code)
 
     def _end(self, how: End, reason: str, code: int | None = None) -> None:
-        self._change(phase=STOPPING)
+        with trouble.tolerated():
+            self._change(phase=STOPPING)
         jobs = self._end_jobs(self.state.attempt)
         left = process.end(self.rundir.id, self.state.trainer)
-        ingest(self.store, self.rundir.path, finish=True)
-        self.health.close(self.state.step)
+        self.rundir.ballast.unlink(missing_ok=True)
+        with trouble.tolerated():
+            self._take(finish=True)
+        with trouble.tolerated():
+            self.health.close(self.state.step)
         failure = self.store.failure(self.rundir.id) if how is End.CRASHED else None
         if failure and code is not None:
             reason = f"{reason}: {failure.summary}"
-        self._event("error" if how is End.CRASHED else "info", how, reason)
+        with trouble.tolerated():
+            self._event("error" if how is End.CRASHED else "info", how, reason)
         self._change(
             state=how, phase=how, ended=time.time(), exit_code=code, reason=reason,
             step=self.store.progress(self.rundir.id).step, traceback=failure.traceback if failure else None,
             left_over=(*footprint.named(left), *jobs),
         )  # fmt: skip
-        ingest(self.store, self.rundir.path, finish=True)
+        with trouble.tolerated():
+            self._take(finish=True)
         self.rundir.stop.unlink(missing_ok=True)
         shutil.rmtree(self.rundir.scratch, ignore_errors=True)
         self.health.wait()

@@ -2,10 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 CHUNK = 4 * 1024 * 1024
 """Bytes read at once, unless a single line is longer."""
+
+
+BLOCK = 1024 * 1024
+"""Bytes of a long line that are read at once."""
+
+LONGEST, KEPT = 16 * 1024 * 1024, 64 * 1024
+"""A line longer than this is no line but damage: it is cut into pieces of that length, and so much is kept of each."""
 
 
 class Truncated(ValueError):
@@ -32,7 +39,8 @@ def size(path: Path) -> int:
 
 
 def read(path: Path, offset: int, limit: int = CHUNK) -> Chunk:
-    """The whole lines from `offset` on, about `limit` bytes of them: more only where one line is longer.
+    """The whole lines from `offset` on, about `limit` bytes of them: more only where one line is longer, and never more
+    than LONGEST.
 
     Lines end at a newline byte alone: a JSON string may hold U+2028, a log line may hold carriage returns. A last line
     without its newline is left for later. Errors: Truncated.
@@ -47,9 +55,23 @@ def read(path: Path, offset: int, limit: int = CHUNK) -> Chunk:
         data = file.read(limit)
         whole = data.rfind(b"\n") + 1
         if not whole:
-            data += file.readline()
+            data = _long_line(file, data)
             whole = len(data) if data.endswith(b"\n") else 0
+            if not whole and len(data) == LONGEST:
+                return Chunk([Line(offset, data[:KEPT])], offset + LONGEST)
     return Chunk(list(_lines(data[:whole], offset)), offset + whole)
+
+
+def _long_line(file: BinaryIO, begun: bytes) -> bytes:
+    """The line up to its newline, to LONGEST bytes, or to the file's end. In blocks: a line may be damage of gigabytes."""
+    parts, length = [begun], len(begun)
+    while length < LONGEST and (block := file.read(min(BLOCK, LONGEST - length))):
+        end = block.find(b"\n") + 1
+        parts.append(block[:end] if end else block)
+        length += len(parts[-1])
+        if end:
+            break
+    return b"".join(parts)
 
 
 def rest(path: Path, offset: int, limit: int) -> Line | None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from medical_team import jsonl
 from medical_team.types import Category, ErrorType, Label, Role, Verdict
 
 
@@ -120,5 +121,4 @@ class GameLog:
 
     def append(self, record: GameRecord) -> None:
         """One line, in the hands of the operating system when this returns."""
-        with self.path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(record.model_dump_json() + "\n")
+        jsonl.append(self.path, record.model_dump_json())

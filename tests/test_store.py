@@ -170,10 +170,12 @@ def test_readers_see_the_last_commit_while_a_writer_writes(store):
     assert store.series("run", "kl") == [(1, 0.1)]
 
 
-def test_a_database_that_is_no_database_is_an_error(tmp_path):
-    (tmp_path / "runs.db").write_text("nothing of the kind " * 100)
-    with pytest.raises(sqlite3.DatabaseError):
-        Store(tmp_path / "runs.db")
+def test_a_database_that_is_no_database_is_set_aside(tmp_path):
+    path = tmp_path / "runs.db"
+    path.write_text("this is a note, not a database" * 100)
+    with Store(path) as store:
+        assert store.runs() == [] and store.damage() is None
+    assert [one.read_text()[:14] for one in tmp_path.glob("runs.db.damaged-*")] == ["this is a note"]
 
 
 # how games went
