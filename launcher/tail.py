@@ -11,7 +11,7 @@ CHUNK = 4 * 1024 * 1024
 BLOCK = 1024 * 1024
 """Bytes of a long line that are read at once."""
 
-LONGEST, KEPT = 16 * 1024 * 1024, 64 * 1024
+LONGEST, KEPT = 64 * 1024 * 1024, 64 * 1024
 """A line longer than this is no line but damage: it is cut into pieces of that length, and so much is kept of each."""
 
 
@@ -55,23 +55,29 @@ def read(path: Path, offset: int, limit: int = CHUNK) -> Chunk:
         data = file.read(limit)
         whole = data.rfind(b"\n") + 1
         if not whole:
-            data = _long_line(file, data)
-            whole = len(data) if data.endswith(b"\n") else 0
-            if not whole and len(data) == LONGEST:
-                return Chunk([Line(offset, data[:KEPT])], offset + LONGEST)
+            file.seek(offset)
+            whole = _line_end(file) or 0
+            file.seek(offset)
+            if whole == LONGEST:
+                return Chunk([Line(offset, file.read(KEPT))], offset + LONGEST)
+            data = file.read(whole)
     return Chunk(list(_lines(data[:whole], offset)), offset + whole)
 
 
-def _long_line(file: BinaryIO, begun: bytes) -> bytes:
-    """The line up to its newline, to LONGEST bytes, or to the file's end. In blocks: a line may be damage of gigabytes."""
-    parts, length = [begun], len(begun)
-    while length < LONGEST and (block := file.read(min(BLOCK, LONGEST - length))):
-        end = block.find(b"\n") + 1
-        parts.append(block[:end] if end else block)
-        length += len(parts[-1])
-        if end:
-            break
-    return b"".join(parts)
+def _line_end(file: BinaryIO) -> int | None:
+    """Bytes from here to behind the next newline, LONGEST if it is not among so many; None if the file ends before.
+
+    Keeps none of them: a line may be damage of gigabytes.
+    """
+    block, length = bytearray(BLOCK), 0
+    while length < LONGEST:
+        got = file.readinto(block)
+        if end := block.find(b"\n", 0, got) + 1:
+            return min(length + end, LONGEST)
+        if not got:
+            return None
+        length += got
+    return LONGEST
 
 
 def rest(path: Path, offset: int, limit: int) -> Line | None:
