@@ -10,9 +10,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import httpx
+if TYPE_CHECKING:  # a supervisor without a webhook does without it: it takes a fifth of a second to load
+    import httpx
 
 ADDRESS, SECRET = "SECOND_OPINION_WEBHOOK", "SECOND_OPINION_WEBHOOK_SECRET"
 
@@ -33,7 +34,7 @@ class WrongAddress(ValueError):
 
 
 class Webhook(NamedTuple):
-    url: httpx.URL
+    url: "httpx.URL"
     secret: str
 
     @property
@@ -54,8 +55,10 @@ def from_environment(env: Mapping[str, str]) -> Webhook | None:
     return Webhook(address(text), env.get(SECRET, "")) if text else None
 
 
-def address(text: str) -> httpx.URL:
+def address(text: str) -> "httpx.URL":
     """Errors: WrongAddress for anything but a plain http or https address."""
+    import httpx
+
     if len(text) > LONGEST or not text.isprintable() or " " in text:
         raise WrongAddress(f"{ADDRESS} is longer than {LONGEST} characters, or holds some that no address has")
     try:
@@ -86,6 +89,8 @@ def send(hook: Webhook, post: Post, pause: Callable[[float], object] = time.slee
 
 def _once(hook: Webhook, post: Post) -> tuple[str | None, bool]:
     """Why it was not taken, and whether to try again."""
+    import httpx
+
     body = json.dumps(post.body, ensure_ascii=False).encode()
     headers = {"content-type": "application/json", "x-second-opinion-delivery": post.id}
     if hook.secret:

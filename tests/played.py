@@ -84,7 +84,7 @@ def _turn(seat: int, role: Role, answer: str, play: Play, verdict: float, correc
     )  # fmt: skip
 
 
-def step(run: RunDir, number: int, play: Play = Play(), seed: int = 0) -> None:  # noqa: B008: frozen
+def step(run: RunDir, number: int, play: Play = Play(), seed: int = 0) -> None:  # noqa: B008
     """Appends one step to the run's files."""
     chance = random.Random(f"{seed} {number}")
     records = [game(run.id, number, at, play, chance) for at in range(play.games)]
