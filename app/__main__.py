@@ -5,24 +5,24 @@ import ipaddress
 import os
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import gradio as gr  # noqa: E402
-import plotly  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
 from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: E402
 
-from app import ui  # noqa: E402
+from app import opening, ui  # noqa: E402
+from app.points import Points  # noqa: E402
 from app.theme import theme  # noqa: E402
 from launcher.runs import Runs  # noqa: E402
 from launcher.store import Store  # noqa: E402
 
 PASSWORD = "SECOND_OPINION_PASSWORD"
 STATIC = Path(__file__).parent / "static"
-PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     runs = Runs.here()
     store = Store(runs.store_path)
     threading.Thread(target=runs.refresh, args=(store,), daemon=True).start()
-    launch(ui.build(runs, store), options)
+    launch(ui.build(runs, store), served(runs, store, options), options)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,17 +64,21 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def launch(page: gr.Blocks, options: argparse.Namespace) -> None:
-    gr.set_static_paths([PLOTLY])
+def served(runs: Runs, store: Store, options: argparse.Namespace) -> dict[str, list]:
+    """What is served beside Gradio's own page, and who is listened to."""
     hosts = ["localhost", "127.0.0.1", "[::1]", options.host] if is_loopback(options.host) else ["*"]
+    first = partial(ui.first_screen_of, runs, store)
+    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts), Middleware(opening.Opening, first=first)]
+    return {"middleware": middleware, "routes": [*opening.routes(), *Points(runs, store).routes()]}
+
+
+def launch(page: gr.Blocks, beside: dict[str, list], options: argparse.Namespace) -> None:
     page.launch(
         server_name=options.host, server_port=options.port, prevent_thread_lock=True, quiet=True,
         auth=(options.user, os.environ[PASSWORD]) if options.user else None,
         share=False, run_history=False, enable_monitoring=False, strict_cors=True, ssr_mode=False, pwa=False,
         mcp_server=False, show_error=True, footer_links=[], allowed_paths=[],
-        app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)]},
-        theme=theme(), css_paths=[STATIC / "style.css"],
-        head=f'<script defer src="/gradio_api/file={PLOTLY}"></script>',
+        app_kwargs=beside, theme=theme(), css_paths=[STATIC / "style.css"],
     )  # fmt: skip
     print(f"Second Opinion: {page.local_url}", flush=True)
     page.block_thread()

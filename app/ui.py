@@ -1,9 +1,9 @@
 """The dashboard: the status bar, and one tab a page."""
 
-import time
 from contextlib import suppress
 
 import gradio as gr
+from starlette.requests import Request
 
 from app import status
 from app.pages import games, history, judge, live, logs, run
@@ -17,11 +17,16 @@ from launcher.store import Store
 TITLE = "Second Opinion"
 PAGES = dict(zip(TABS, (run.build, live.build, games.build, judge.build, logs.build, history.build), strict=True))
 
+SEEN = "second-opinion-seen"
+LOADED = f"""() => {{
+  document.cookie = `{SEEN}-${{location.port}}=${{Math.floor(Date.now() / 1000)}}; max-age=31536000; samesite=strict`;
+  secondOpinion.loaded();
+}}"""
+
 
 def build(runs: Runs, store: Store) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         chosen, wanted, cloned = gr.State(""), gr.State({}), gr.State({})
-        seen = gr.BrowserState(0.0, storage_key="second-opinion-seen", secret="second-opinion")
         tabs = gr.Tabs(selected="run", render=False, elem_id="pages")
         shared = Shared(runs, store, tabs, chosen, wanted, cloned)
         status.build(shared)
@@ -31,12 +36,19 @@ def build(runs: Runs, store: Store) -> gr.Blocks:
                 with gr.Tab(name.capitalize(), id=name):
                     build_page(shared)
 
-        def first(since: float, request: gr.Request) -> tuple[str, gr.Tabs, float]:
-            shown, tab = first_screen(runs, store, since, dict(request.query_params))
-            return shown, gr.Tabs(selected=tab), time.time()
+        def first(request: gr.Request) -> tuple[str, gr.Tabs]:
+            shown, tab = first_screen_of(runs, store, request)
+            return shown, gr.Tabs(selected=tab)
 
-        page.load(first, seen, [chosen, tabs, seen], show_progress="hidden", api_visibility="private")
+        opened = page.load(first, None, [chosen, tabs], show_progress="hidden", api_visibility="private")
+        opened.then(None, None, None, js=LOADED, api_visibility="private")
     return page
+
+
+def first_screen_of(runs: Runs, store: Store, request: Request | gr.Request) -> tuple[str, str]:
+    """The same for the browser that asks: its cookie says when it was here last, in seconds."""
+    seen = request.cookies.get(f"{SEEN}-{request.url.port or ''}", "")
+    return first_screen(runs, store, float(seen) if seen.isdecimal() else 0.0, dict(request.query_params))
 
 
 def first_screen(runs: Runs, store: Store, seen: float, query: dict[str, str]) -> tuple[str, str]:

@@ -165,6 +165,11 @@ class Store:
     def rows(self, sql: str, *values) -> list[tuple]:
         return self.connection.execute(sql, values).fetchall()
 
+    def revision(self) -> int:
+        """Another number whenever somebody else, another thread included, wrote to the index. To be compared with what
+        the same thread was told before."""
+        return self.rows("PRAGMA data_version")[0][0]
+
     # runs
 
     def put_run(self, run: Run) -> None:
