@@ -1,19 +1,21 @@
 """What the page holds before Gradio mounts it: the run and the tab to open, and the script that draws its curves.
 
-Gradio takes seconds to mount the whole page. A board of curves needs nothing of it, so it is drawn meanwhile, and Gradio's
-page takes it over.
+Gradio takes seconds to mount the whole page. A board of curves needs nothing of it, so it is drawn before, and Gradio's page
+takes it over.
 """
 
 from collections.abc import Callable
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
+import brotli
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -24,17 +26,23 @@ from launcher.markup import join, tag
 
 STATIC = Path(__file__).parent / "static"
 FILES = {
-    "style.css": STATIC / "style.css", "board.js": STATIC / "board.js", "plot.js": STATIC / "plot.js",
-    "plotly.js": STATIC / "vendor" / "plotly-basic.min.js",
-}  # fmt: skip
+    "style.css": (STATIC / "style.css", "text/css"),
+    "board.js": (STATIC / "board.js", "text/javascript"),
+    "plot.js": (STATIC / "plot.js", "text/javascript"),
+    "plotly.js": (STATIC / "vendor" / "plotly-basic.min.js", "text/javascript"),
+}
 FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 BOARD = (STATIC / "board.html").read_text(encoding="utf-8")
+FIRST = (STATIC / "first.js").read_text(encoding="utf-8")
+
+GRADIO, LATER = b'<script type="module"', b'<script type="later"'
+"""Gradio's script, and how it is marked to wait for the first curve: first.js starts it."""
 
 FirstScreen = Callable[[Request], tuple[str, str]]
 """The run to show and the tab to open."""
 
 
-MARK = blake2b(b"".join(path.read_bytes() for path in FILES.values()), digest_size=6).hexdigest()
+MARK = blake2b(b"".join(path.read_bytes() for path, _ in FILES.values()), digest_size=6).hexdigest()
 
 
 def address(name: str) -> str:
@@ -43,12 +51,25 @@ def address(name: str) -> str:
 
 
 def routes() -> list[Route]:
+    for name in FILES:
+        _content(name, packed=True)
     return [Route("/second-opinion/static/{mark}/{name}", _file)]
 
 
 def _file(request: Request) -> Response:
-    path = FILES.get(request.path_params["name"])
-    return FileResponse(path, headers=FOREVER) if path else Response(status_code=404)
+    name = request.path_params["name"]
+    if name not in FILES:
+        return Response(status_code=404)
+    packed = "br" in request.headers.get("accept-encoding", "")
+    headers = FOREVER | ({"Content-Encoding": "br"} if packed else {})
+    return Response(_content(name, packed), headers=headers, media_type=FILES[name][1])
+
+
+@cache
+def _content(name: str, packed: bool) -> bytes:
+    """Packed once: Gradio would do it for every browser anew."""
+    content = FILES[name][0].read_bytes()
+    return brotli.compress(content, quality=5) if packed else content
 
 
 class Opening:
@@ -67,6 +88,8 @@ class Opening:
         page = await call_next(request)
         text = b"".join([part async for part in page.body_iterator])
         headers = {name: value for name, value in page.headers.items() if name != "content-length"}
+        if run and tab == "live":
+            text = text.replace(GRADIO, LATER)
         text = text.replace(b"<head>", b"<head>" + head(run, tab).encode(), 1)
         return Response(text, page.status_code, headers | {"Cache-Control": "no-store"})
 
@@ -76,7 +99,7 @@ def head(run: str, tab: str) -> str:
     facts = htmlsafe_json_dumps({"run": run, "tab": tab, "plots": plots})
     return str(join(
         tag("link", rel="stylesheet", href=address("style.css")),
-        tag("script", facts, type="application/json", id="so-first"),
+        tag("script", Markup("window.secondOpinion = {{first: {}}};\n{}").format(facts, Markup(FIRST))),
         tag("template", Markup(BOARD), id="so-board"),
         tag("script", src=address("plotly.js"), id="so-plotly", async_=True),
         tag("script", src=address("board.js"), type="module"),

@@ -4,9 +4,10 @@ import asyncio
 import secrets
 import time
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -24,6 +25,10 @@ PATIENCE, LOOK = 10.0, 0.03
 """Seconds that an answer waits for news at most, and between two looks whether there are any."""
 
 MOST_SMOOTHING = 0.98
+
+
+def _pairs(value: Any) -> Any:
+    return tuple(value.items()) if isinstance(value, dict) else value
 
 
 class Board(StrEnum):
@@ -44,7 +49,7 @@ class Wish(BaseModel):
 class News(Wish):
     """A board asks what is new."""
 
-    since: dict[str, float]
+    since: Annotated[tuple[tuple[str, float], ...], BeforeValidator(_pairs)]
     """By plot: the x after which its rows are wanted."""
     smoothing: Annotated[float, Field(ge=0, le=MOST_SMOOTHING)]
     axis: Axis
@@ -68,6 +73,7 @@ class Points:
         self.runs, self.store, self.clock = runs, store, Clock()
         self.start = secrets.token_hex(4)
         """Revisions of an earlier dashboard are none of this one's."""
+        self._told = lru_cache(maxsize=64)(self._news)
 
     def routes(self) -> list[Route]:
         return [
@@ -80,7 +86,7 @@ class Points:
         if isinstance(asked, JSONResponse):
             return asked
         revision = await self._changed(request, asked.known)
-        return JSONResponse(await run_in_threadpool(self.news, asked) | {"revision": revision})
+        return JSONResponse(await run_in_threadpool(self._told, revision, asked) | {"revision": revision})
 
     async def table(self, request: Request) -> JSONResponse:
         asked = await _read(request, Whole)
@@ -98,13 +104,14 @@ class Points:
             await asyncio.sleep(LOOK)
         return now
 
-    def news(self, asked: News) -> dict[str, Any]:
-        """As `live_chart.refresh`; nothing but empty cards for a run that is not known, or not yet."""
+    def _news(self, revision: str, asked: News) -> dict[str, Any]:
+        """As `live_chart.refresh`; nothing but empty cards for a run that is not known, or not yet. An index that is at the
+        same revision gives the same answer."""
         plots = {plot.id: plot for plot in PLOTS[asked.board]}
         if not self._exists(asked.run):
             cards = live_chart.cards(self.store, "", 0) if asked.board is Board.LIVE else {}
             return {"last": 0, "plots": {}, "cards": cards}
-        since = {name: x for name, x in asked.since.items() if name in plots}
+        since = {name: x for name, x in asked.since if name in plots}
         return live_chart.refresh(self.store, self.clock, asked.run, since, asked.smoothing, asked.axis, plots)
 
     def csv(self, asked: Whole) -> str | None:

@@ -2,6 +2,7 @@
 // The page Live's is drawn before Gradio has mounted the page, if that is what the address opens: see app/opening.py.
 import { draw, reset, since, take } from "./plot.js";
 
+const { first } = secondOpinion;
 const EVERY = 150, LOOK = 250, LOST = 2000; // ms between two answers, two looks whether this is seen, after an error
 const FIGURES = [(value) => value.toFixed(2), (value) => value.toFixed(2),
   (value) => `${(100 * value).toFixed(1)} %`, (value) => value.toExponential(1)];
@@ -91,8 +92,11 @@ function addPlot(board, spec) {
 // What is asked of the dashboard
 
 async function asked(what, wish, signal) {
-  const answer = await fetch(`second-opinion/${what}`, { method: "POST", body: JSON.stringify(wish), signal });
-  if (!answer.ok) throw new Error(`${what}: ${answer.status}`);
+  return content(await fetch(`second-opinion/${what}`, { method: "POST", body: JSON.stringify(wish), signal }));
+}
+
+function content(answer) {
+  if (!answer.ok) throw new Error(`${answer.url}: ${answer.status}`);
   return answer.json();
 }
 
@@ -177,6 +181,9 @@ class Board {
 
   /** Given up as soon as nobody sees the board. */
   async ask(wish) {
+    const ahead = secondOpinion.points;
+    secondOpinion.points = null;
+    if (this === early && ahead) return content(await ahead);
     const waiting = this.waiting = new AbortController();
     const look = setInterval(() => this.seen() || waiting.abort(), LOOK);
     try {
@@ -192,7 +199,10 @@ class Board {
     if (this.seen()) {
       try {
         const [main, ...others] = this.plots.values(), { generation } = this;
-        if (!main.x.length) await this.refresh([main]); // the first curve does not wait for the others
+        if (!main.x.length) {
+          await this.refresh([main]); // the first curve does not wait for the others
+          if (this === early) await goOn(main);
+        }
         if (generation === this.generation) await this.refresh([main, ...others.filter((plot) => plot.near)]);
         pause = EVERY;
       } catch (error) {
@@ -205,7 +215,6 @@ class Board {
 
 // Before Gradio, and under it
 
-const first = JSON.parse(document.getElementById("so-first").textContent);
 let early = null;
 
 /** Draws the board over the place where Gradio's page will have it. */
@@ -223,13 +232,20 @@ function begin() {
   selectLive(window.gradio_config);
 }
 
+/** Lets Gradio begin once the curve is on the screen. */
+async function goOn(plot) {
+  if (plot.late && !window.Plotly) await new Promise((done) => document.getElementById("so-plotly").addEventListener("load", done));
+  await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  secondOpinion.goOn();
+}
+
 /** Otherwise Gradio mounts the form of the page Run first, which takes longer than all the rest. */
 function selectLive(config) {
   const tabs = config.components.find(({ props }) => props.elem_id === "pages");
   if (tabs) tabs.props.selected = "live";
 }
 
-window.secondOpinion = {
+Object.assign(secondOpinion, {
   /** The board of this name, in the element that a gr.HTML gives it; `open` is told what a click wants to see. */
   board(name, element, run, open) {
     const board = name === "live" && early ? early : new Board(name, run);
@@ -249,5 +265,5 @@ window.secondOpinion = {
     document.querySelector(".so-early").remove();
     early = null;
   },
-};
+});
 if (first.tab === "live" && first.run) begin();
