@@ -1,7 +1,6 @@
 """What boards of curves ask for over HTTP. Answers are JSON, and the first may come before Gradio has mounted the page."""
 
 import asyncio
-import secrets
 import time
 from enum import StrEnum
 from functools import lru_cache
@@ -54,7 +53,7 @@ class News(Wish):
     smoothing: Annotated[float, Field(ge=0, le=MOST_SMOOTHING)]
     axis: Axis
     known: str = ""
-    """The answer waits while the index is at this revision."""
+    """What an answer said was the newest: this one waits until something is newer."""
 
 
 class Whole(Wish):
@@ -71,8 +70,6 @@ class Points:
 
     def __init__(self, runs: Runs, store: Store):
         self.runs, self.store, self.clock = runs, store, Clock()
-        self.start = secrets.token_hex(4)
-        """Revisions of an earlier dashboard are none of this one's."""
         self._told = lru_cache(maxsize=64)(self._news)
 
     def routes(self) -> list[Route]:
@@ -85,8 +82,9 @@ class Points:
         asked = await _read(request, News)
         if isinstance(asked, JSONResponse):
             return asked
-        revision = await self._changed(request, asked.known)
-        return JSONResponse(await run_in_threadpool(self._told, revision, asked) | {"revision": revision})
+        newest = await self._changed(request, asked)
+        found = await run_in_threadpool(self._told, self.store.revision(), asked)
+        return JSONResponse(found | {"newest": newest})
 
     async def table(self, request: Request) -> JSONResponse:
         asked = await _read(request, Whole)
@@ -95,16 +93,16 @@ class Points:
         text = await run_in_threadpool(self.csv, asked)
         return _refused(404, "there is no such plot") if text is None else JSONResponse({"text": text})
 
-    async def _changed(self, request: Request, known: str) -> str:
-        """The index's revision as soon as it is another than this. Always asked here, of one thread's connection."""
+    async def _changed(self, request: Request, asked: News) -> str:
+        """What is newest of the run's curves, as soon as it is another than the board knows."""
         deadline = time.monotonic() + PATIENCE
-        while (now := f"{self.start}-{self.store.revision()}") == known and time.monotonic() < deadline:
+        while (now := str(self.store.newest(asked.run))) == asked.known and time.monotonic() < deadline:
             if await request.is_disconnected():
                 break
             await asyncio.sleep(LOOK)
         return now
 
-    def _news(self, revision: str, asked: News) -> dict[str, Any]:
+    def _news(self, revision: int, asked: News) -> dict[str, Any]:
         """As `live_chart.refresh`; nothing but empty cards for a run that is not known, or not yet. An index that is at the
         same revision gives the same answer."""
         plots = {plot.id: plot for plot in PLOTS[asked.board]}

@@ -170,6 +170,15 @@ class Store:
         the same thread was told before."""
         return self.rows("PRAGMA data_version")[0][0]
 
+    def newest(self, run: str) -> tuple | None:
+        """Another value whenever the run's curves have grown; None without the run."""
+        found = self.rows(
+            """SELECT progress.attempt, progress.step, (SELECT max(time) FROM memory WHERE run = runs.id)
+            FROM runs LEFT JOIN progress ON progress.run = runs.id WHERE id = ? ORDER BY progress.attempt DESC LIMIT 1""",
+            run,
+        )
+        return found[0] if found else None
+
     # runs
 
     def put_run(self, run: Run) -> None:

@@ -79,7 +79,7 @@ function addPlot(board, spec) {
   box.setAttribute("role", "group");
   box.setAttribute("aria-label", `${spec.title}, ${spec.unit}`);
   const empty = make("p", { className: "so-soon", textContent: spec.empty });
-  const plot = { board, spec, box, empty, log: false, drawn: false, near: !board.plots.size, late: false, shown: "", revision: "" };
+  const plot = { board, spec, box, empty, log: false, drawn: false, near: !board.plots.size, late: false, shown: "", newest: "" };
   const buttons = tools(board, plot);
   buttons[0].setAttribute("aria-pressed", "false");
   const head = make("header", {}, make("h2", { textContent: spec.title }), make("small", { textContent: spec.unit }),
@@ -102,7 +102,7 @@ function content(answer) {
 
 class Board {
   constructor(name, run) {
-    Object.assign(this, { name, run, plots: new Map(), generation: 0, revision: "", waiting: null, open: () => {} });
+    Object.assign(this, { name, run, plots: new Map(), generation: 0, newest: "", waiting: null, open: () => {} });
     this.live = document.getElementById("so-board").content.firstElementChild.cloneNode(true);
     this.form = this.one(".so-controls");
     this.cards = FIGURES.map(() => addCard(this.live));
@@ -136,7 +136,7 @@ class Board {
     const plot = [...this.plots.values()].find(({ box }) => box.parentElement === figure);
     plot.near = isNear;
     if (isNear && plot.late) draw(plot);
-    if (isNear && plot.revision !== this.revision) this.waiting?.abort();
+    if (isNear && plot.newest !== this.newest) this.waiting?.abort();
   }
 
   show(run) {
@@ -150,7 +150,7 @@ class Board {
     this.generation += 1;
     for (const plot of this.plots.values()) {
       reset(plot);
-      Object.assign(plot, { shown: "", revision: "" });
+      Object.assign(plot, { shown: "", newest: "" });
     }
     this.waiting?.abort();
   }
@@ -158,15 +158,15 @@ class Board {
   /** Asks for these plots; the answer comes at once if one of them is behind, else when there is news. */
   async refresh(wanted) {
     const { generation, run } = this;
-    const known = wanted.length && wanted.every((plot) => plot.revision === this.revision) ? this.revision : "";
+    const known = wanted.length && wanted.every((plot) => plot.newest === this.newest) ? this.newest : "";
     const answer = await this.ask({
       run, board: this.name, smoothing: Number(this.form.smoothing.value), axis: this.axis(), known,
       since: Object.fromEntries(wanted.map((plot) => [plot.spec.id, since(plot)])),
     });
     if (generation !== this.generation) return;
-    this.revision = answer.revision;
+    this.newest = answer.newest;
     for (const plot of wanted) {
-      plot.revision = answer.revision;
+      plot.newest = answer.newest;
       const rows = answer.plots[plot.spec.id], text = JSON.stringify(rows);
       if (!rows || text === plot.shown) continue;
       plot.shown = text;

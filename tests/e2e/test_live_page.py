@@ -57,7 +57,7 @@ def growing(tmp_path):
 def refreshes(page):
     """The bodies of the requests for new points that the page has sent since."""
     sent = []
-    page.on("request", lambda one: sent.append(one.post_data) if '"refresh"' in (one.post_data or "") else None)
+    page.on("request", lambda one: sent.append(one.post_data) if one.url.endswith("/second-opinion/points") else None)
     return sent
 
 
@@ -265,10 +265,13 @@ def test_with_a_login_nothing_is_told_or_done_without_it(tmp_path):
         body = {"data": {"run": "", "when": "now"}, "component_id": 5, "fn_name": "stop", "session_hash": "x"}
         assert httpx.post(address + "gradio_api/component_server", json=body).status_code == 401
         assert httpx.get(address + "config").status_code == 401
+        wish = {"run": "", "board": "live", "since": {}, "smoothing": 0, "axis": "step"}
+        assert httpx.post(address + "second-opinion/points", json=wish).status_code == 401
         with httpx.Client() as client:
             assert client.post(address + "login", data={"username": "me", "password": "wrong"}).status_code == 400
             assert client.post(address + "login", data={"username": "me", "password": "secret"}).status_code == 200
             assert client.get(address + "config").status_code == 200
+            assert client.post(address + "second-opinion/points", json=wish).status_code == 200
 
 
 def test_a_page_of_another_site_cannot_speak_to_the_dashboard(tmp_path):
