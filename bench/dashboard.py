@@ -1,4 +1,4 @@
-"""The dashboard beside trackio and TensorBoard in real Chromium: `python -m bench.dashboard [--data FOLDER] [--hour]`.
+"""The dashboard beside trackio and TensorBoard in real Chromium: `python -m bench.dashboard [--data FOLDER] [--hour MINUTES]`.
 
 The same 100,000 steps of 20 metrics for all three, and 1,000,000 games for ours, on the same machine in the same run.
 The others live in environments of their own, because their pins need not fit ours:
@@ -14,8 +14,8 @@ A new step is timed from its line in the log to the curve on the open page, with
 it; with the others from its writing to the answer that holds it, undrawn. TensorBoard's page asks for nothing by itself:
 its reload button is pressed once a second. The bytes of a refresh are those of the answer with the points.
 
---hour makes as many refreshes as an hour of a run whose steps take 2 s: one for each step and for each second's sample of
-memory, as fast as the page takes them, with its pauses cut to a tenth. What only time does is not in it.
+--hour makes the refreshes of an hour, as fast as the page takes them, with its pauses cut to a tenth; the table says how many
+there were. What only time does is not in it.
 """
 
 import argparse
@@ -53,7 +53,8 @@ PEACE = 6000
 """Milliseconds after a navigation in which the page and its server finish what they began."""
 WINDOW = {"width": 1280, "height": 900}
 OTHERS_EXTRA = 20
-HOUR_STEPS = int(os.environ.get("HS", 1800))
+HOUR = 5400
+"""Refreshes in an hour of a run whose steps take 2 s: one a step, and one for each second's sample of memory."""
 
 
 class Row(NamedTuple):
@@ -159,7 +160,7 @@ def new_steps(tab: Page, run: RunDir, first: int) -> tuple[float, float]:
 class Growth(NamedTuple):
     megabytes: float
     nodes: int
-    minutes: float
+    refreshes: int
 
 
 FASTER = (
@@ -167,8 +168,9 @@ FASTER = (
 )
 
 
-def growth(tab: Page, run: RunDir, address: str) -> Growth:
-    """What the page holds more of, memory and nodes, after an hour's refreshes; a collection is forced at both ends."""
+def growth(tab: Page, run: RunDir, address: str, minutes: float) -> Growth:
+    """What the page holds more of after an hour's refreshes, or those of so many minutes if that is less; a collection is
+    forced at both ends."""
     tab.add_init_script(FASTER)
     tab.goto(address)
     tab.wait_for_function(OURS, timeout=60_000)
@@ -180,33 +182,33 @@ def growth(tab: Page, run: RunDir, address: str) -> Growth:
         session.send("HeapProfiler.collectGarbage")
         return session.send("Runtime.getHeapUsage")["usedSize"] / 1e6, session.send("Memory.getDOMCounters")["nodes"]
 
-    first, begun = state.read(run).step + 1, time.monotonic()
-    steps, samples = iter(range(first, first + WARM_UP + HOUR_STEPS)), count()
-    _refresh(tab, run, seen, steps, samples, WARM_UP)
-    before = held()
-    _refresh(tab, run, seen, steps, samples, HOUR_STEPS)
+    steps = count(state.read(run).step + 1)
+    _refresh(tab, run, seen, steps, WARM_UP, 60 * minutes)
+    (memory, nodes), begun = held(), seen[0]
+    _refresh(tab, run, seen, steps, HOUR, 60 * minutes)
     after = held()
-    return Growth(after[0] - before[0], after[1] - before[1], (time.monotonic() - begun) / 60)
+    return Growth(after[0] - memory, after[1] - nodes, seen[0] - begun)
 
 
-WARM_UP = int(os.environ.get("WU", 100))
-"""Steps after which the page has all that it keeps."""
+WARM_UP = 100
+"""Refreshes after which the page has all that it keeps."""
 
 
-def _refresh(
-    tab: Page, run: RunDir, seen: list[int], steps: Iterator[int], samples: Iterator[int], wanted: int
-) -> None:
-    """So many steps, and two samples of memory for each; the page takes each of them before the next."""
-    for _ in range(wanted):
-        for write in (lambda: add_step(run, next(steps)), *[lambda: add_sample(run, next(samples))] * 2):
-            before = seen[0]
-            write()
-            while seen[0] == before:
-                tab.wait_for_timeout(5)
+def _refresh(tab: Page, run: RunDir, seen: list[int], steps: Iterator[int], wanted: int, seconds: float) -> None:
+    """So many refreshes; every third brings a step, the others a sample of memory."""
+    first, deadline = seen[0], time.monotonic() + seconds
+    while seen[0] < first + wanted and time.monotonic() < deadline:
+        before = seen[0]
+        if before % 3:
+            add_sample(run)
+        else:
+            add_step(run, next(steps))
+        while seen[0] == before:
+            tab.wait_for_timeout(5)
 
 
-def add_sample(run: RunDir, number: int) -> None:
-    held = [{"pid": 100, "name": "ray::worker", "role": "policy", "mb": 300.0 + number % 7}]
+def add_sample(run: RunDir) -> None:
+    held = [{"pid": 100, "name": "ray::worker", "role": "policy", "mb": 300.0}]
     point = {"time": time.time(), "phase": "generating", "source": "pss", "total_mb": 300.0, "processes": held}
     rundir.append_line(run.memory, point)
 
@@ -224,7 +226,7 @@ def games(run: RunDir) -> list[Row]:
         ]  # fmt: skip
 
 
-def measure(run: RunDir, others: Path, times: int, hour: bool) -> Iterator[Row]:
+def measure(run: RunDir, others: Path, times: int, minutes: float) -> Iterator[Row]:
     with ExitStack() as stack:
         play = stack.enter_context(sync_playwright())
         browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
@@ -244,12 +246,11 @@ def measure(run: RunDir, others: Path, times: int, hour: bool) -> Iterator[Row]:
             tab.close()
         yield Row("new step to the open page, p95", "s", shown, **{name: one.seconds for name, one in fresh.items()})
         yield Row("bytes of a refresh, p95", "kB", size / 1e3, **{name: one.kilobytes for name, one in fresh.items()})
-        if hour:
+        if minutes:
             with live(run, tick=0.01):
-                grown = growth(browser.new_page(viewport=WINDOW), run, address)
-            yield Row("growth of the page's memory, hour's refreshes", "MB", grown.megabytes)
-            yield Row("growth of the page's nodes, the same", "", grown.nodes)
-            yield Row("how long these refreshes took", "min", grown.minutes)
+                grown = growth(browser.new_page(viewport=WINDOW), run, address, minutes)
+            yield Row(f"growth of its memory in {grown.refreshes:,} refreshes", "MB", grown.megabytes)
+            yield Row("growth of its nodes in the same", "nodes", grown.nodes)
         browser.close()
 
 
@@ -285,7 +286,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--games", type=int, default=1_000_000)
     parser.add_argument("--times", type=int, default=5, help="navigations, of which the median counts")
-    parser.add_argument("--hour", action="store_true", help="also the refreshes of an hour")
+    parser.add_argument(
+        "--hour", type=float, default=0.0, metavar="MINUTES", help="also the refreshes of an hour, in at most so many"
+    )
     asked = parser.parse_args()
     asked.data.mkdir(parents=True, exist_ok=True)
     run = built(asked.data.resolve(), asked.steps, asked.games)
