@@ -1,4 +1,4 @@
-"""The dashboard beside trackio and TensorBoard in real Chromium: `python -m bench.dashboard [--data FOLDER] [--hour MINUTES]`.
+"""The dashboard beside trackio and TensorBoard in real Chromium: `python -m bench.dashboard [--hour MINUTES]`.
 
 The same 100,000 steps of 20 metrics for all three, and 1,000,000 games for ours, on the same machine in the same run.
 The others live in environments of their own, because their pins need not fit ours:
@@ -14,8 +14,8 @@ A new step is timed from its line in the log to the curve on the open page, with
 it; with the others from its writing to the answer that holds it, undrawn. TensorBoard's page asks for nothing by itself:
 its reload button is pressed once a second. The bytes of a refresh are those of the answer with the points.
 
---hour makes the refreshes of an hour, as fast as the page takes them, with its pauses cut to a tenth; the table says how many
-there were. What only time does is not in it.
+--hour makes the refreshes of an hour, as fast as the page takes them, with its pauses cut to a tenth; the table says how
+many there were. What only time does is not in it.
 """
 
 import argparse
