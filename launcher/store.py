@@ -173,7 +173,9 @@ class Store:
     def newest(self, run: str) -> tuple | None:
         """Another value whenever the run's curves have grown; None without the run."""
         found = self.rows(
-            """SELECT progress.attempt, progress.step, (SELECT max(time) FROM memory WHERE run = runs.id)
+            """SELECT progress.attempt, progress.step, (SELECT max(time) FROM memory WHERE run = runs.id),
+                (SELECT sum(games) FROM step_games WHERE run = runs.id AND category = ''
+                 AND step BETWEEN progress.step - 2 AND progress.step)
             FROM runs LEFT JOIN progress ON progress.run = runs.id WHERE id = ? ORDER BY progress.attempt DESC LIMIT 1""",
             run,
         )

@@ -73,13 +73,15 @@ def test_an_answer_waits_for_a_new_step_and_not_for_other_runs(here, store, clie
 
 
 def test_an_answer_holds_what_was_written_since_the_last(here, store, client):
-    """Games may reach the index after their step, which changes nothing that a board waits for."""
+    """Games may reach the index after their step, and are news too."""
     run = make(here)
     add_step(run, store, 1)
-    assert ask(client).json()["plots"]["rewards"]["x"] == []
+    first = ask(client).json()
+    assert first["plots"]["rewards"]["x"] == []
     write_games(run.path, [game("a", 1) | {"run": ID}])
     ingest(store, run.path)
-    assert ask(client).json()["plots"]["rewards"]["x"] == [1]
+    second = ask(client).json()
+    assert second["plots"]["rewards"]["x"] == [1] and second["newest"] != first["newest"]
 
 
 @pytest.mark.parametrize("run", ["", "../" + ID, "/etc/passwd", HOSTILE, "20260101-000000-0000"])
