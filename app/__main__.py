@@ -6,25 +6,25 @@ import os
 import socket
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import gradio as gr  # noqa: E402
-import plotly  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
 
-from app import credentials, ui  # noqa: E402
+from app import credentials, opening, ui  # noqa: E402
 from app.credentials import Login, NoLogin  # noqa: E402
 from app.guard import Guard  # noqa: E402
+from app.points import Points  # noqa: E402
 from app.theme import theme  # noqa: E402
 from launcher import webhook  # noqa: E402
 from launcher.runs import Runs  # noqa: E402
 from launcher.store import NoIndex, Store  # noqa: E402
 
 STATIC = Path(__file__).parent / "static"
-PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
     except NoIndex as error:
         sys.exit(str(error))
     threading.Thread(target=refresh, args=(runs, store), daemon=True).start()
-    launch(ui.build(runs, store), options, login)
+    launch(ui.build(runs, store), served(runs, store, options, login), options, login)
 
 
 def refresh(runs: Runs, store: Store) -> None:
@@ -94,17 +94,20 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def launch(page: gr.Blocks, options: argparse.Namespace, login: Login | None) -> None:
-    gr.set_static_paths([PLOTLY])
+def served(runs: Runs, store: Store, options: argparse.Namespace, login: Login | None) -> dict[str, list]:
+    """What is served beside Gradio's own page, and who is listened to."""
     guard = Middleware(Guard, names=names(options.host, options.allow_host), login=login is not None)
+    first = Middleware(opening.Opening, first=partial(ui.first_screen_of, runs, store))
+    return {"middleware": [guard, first], "routes": [*opening.routes(), *Points(runs, store).routes()]}
+
+
+def launch(page: gr.Blocks, beside: dict[str, list], options: argparse.Namespace, login: Login | None) -> None:
     page.launch(
         server_name=options.host, server_port=options.port, prevent_thread_lock=True, quiet=True,
         auth=login.admits if login else None,
         share=False, run_history=False, enable_monitoring=False, strict_cors=True, ssr_mode=False, pwa=False,
         mcp_server=False, show_error=True, footer_links=[], allowed_paths=[],
-        app_kwargs={"middleware": [guard]},
-        theme=theme(), css_paths=[STATIC / "style.css"],
-        head=f'<script defer src="/gradio_api/file={PLOTLY}"></script>',
+        app_kwargs=beside, theme=theme(), css_paths=[STATIC / "style.css"],
     )  # fmt: skip
     print(f"Second Opinion: {page.local_url}", flush=True)
     page.block_thread()

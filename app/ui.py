@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 from pydantic import TypeAdapter, ValidationError
+from starlette.requests import Request
 
 from app import status
 from app.pages import games, history, judge, live, logs, run
@@ -22,11 +23,16 @@ TITLE = "Second Opinion"
 GAME_FILTER = TypeAdapter(GameFilter)
 PAGES = dict(zip(TABS, (run.build, live.build, games.build, judge.build, logs.build, history.build), strict=True))
 
+SEEN = "second-opinion-seen"
+LOADED = f"""() => {{
+  document.cookie = `{SEEN}-${{location.port}}=${{Math.floor(Date.now() / 1000)}}; max-age=31536000; samesite=strict`;
+  secondOpinion.loaded();
+}}"""
+
 
 def build(runs: Runs, store: Store) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         chosen, wanted, cloned = gr.State(""), gr.State({}), gr.State({})
-        seen = gr.BrowserState(0.0, storage_key="second-opinion-seen", secret="second-opinion")
         tabs = gr.Tabs(selected="run", render=False, elem_id="pages")
         shared = Shared(runs, store, tabs, chosen, wanted, cloned)
         status.build(shared)
@@ -36,13 +42,19 @@ def build(runs: Runs, store: Store) -> gr.Blocks:
                 with gr.Tab(name.capitalize(), id=name):
                     build_page(shared)
 
-        def first(since: float, request: gr.Request) -> tuple[str, gr.Tabs, float, dict[str, Any]]:
-            query = dict(request.query_params)
-            shown, tab = first_screen(runs, store, since, query)
-            return shown, gr.Tabs(selected=tab), time.time(), games_asked(query)
+        def first(request: gr.Request) -> tuple[str, gr.Tabs, dict[str, Any]]:
+            shown, tab = first_screen_of(runs, store, request)
+            return shown, gr.Tabs(selected=tab), games_asked(dict(request.query_params))
 
-        page.load(first, seen, [chosen, tabs, seen, wanted], show_progress="hidden", api_visibility="private")
+        opened = page.load(first, None, [chosen, tabs, wanted], show_progress="hidden", api_visibility="private")
+        opened.then(None, None, None, js=LOADED, api_visibility="private")
     return page
+
+
+def first_screen_of(runs: Runs, store: Store, request: Request | gr.Request) -> tuple[str, str]:
+    """The same for the browser that asks: its cookie says when it was here last, in seconds."""
+    seen = request.cookies.get(f"{SEEN}-{request.url.port or ''}", "")
+    return first_screen(runs, store, float(seen) if seen.isdecimal() else 0.0, dict(request.query_params))
 
 
 def first_screen(runs: Runs, store: Store, seen: float, query: dict[str, str]) -> tuple[str, str]:

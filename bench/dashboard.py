@@ -1,4 +1,4 @@
-"""The dashboard beside trackio and TensorBoard in real Chromium: `python -m bench.dashboard [--data FOLDER] [--hour]`.
+"""The dashboard beside trackio and TensorBoard in real Chromium: `python -m bench.dashboard [--hour MINUTES]`.
 
 The same 100,000 steps of 20 metrics for all three, and 1,000,000 games for ours, on the same machine in the same run.
 The others live in environments of their own, because their pins need not fit ours:
@@ -6,11 +6,16 @@ The others live in environments of their own, because their pins need not fit ou
     python3.11 -m venv /tmp/trackio && /tmp/trackio/bin/pip install trackio==0.43.0
     python3.11 -m venv /tmp/tensorboard && /tmp/tensorboard/bin/pip install tensorboard==2.21.0
 
-One that is missing is left out of the table. A navigation is a new browser context, so that nothing is cached; it ends when
-the reward curve is drawn. A new step is timed from its line in the log to the curve on the open page, with an ingest every
-0.2 s as a supervisor does it. The others
-are asked for the one curve alone, and TensorBoard's time ends with its axes, just before a worker of its own draws the
-curve: both in their favour. Each cell is a measurement; "-" stands where a tool has no such thing.
+One that is missing is left out of the table. A navigation is a new browser context, so that nothing is cached there; it ends
+when the reward curve is drawn, and the page is left in peace before the next. The others are asked for the one curve alone,
+and TensorBoard's time ends with its axes, just before a worker of its own draws the curve: both in their favour.
+
+A new step is timed from its line in the log to the curve on the open page, with an ingest every 0.2 s as a supervisor does
+it; with the others from its writing to the answer that holds it, undrawn. TensorBoard's page asks for nothing by itself:
+its reload button is pressed once a second. The bytes of a refresh are those of the answer with the points.
+
+--hour makes the refreshes of an hour, as fast as the page takes them, with its pauses cut to a tenth; the table says how
+many there were. What only time does is not in it.
 """
 
 import argparse
@@ -22,7 +27,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import httpx
@@ -30,17 +37,24 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from bench.big_run import LINE, STEP_SECONDS, built, values
 from bench.ingest import filters, game_line, p95, searches, writer
-from bench.others import DRAWN, serving, write_others
-from launcher import process, state
+from bench.others import DRAWN, Refreshes, refreshes, serving, write_others
+from launcher import process, rundir, state
 from launcher.ingest import ingest
 from launcher.rundir import PROJECT, RunDir
 from launcher.store import Store
 from launcher.store_page import GameFilter, page
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+POINTS = "/second-opinion/points"
 OURS = "document.querySelector('.so-figure-rewards .so-plot .scatterlayer path.js-line') !== null"
 LAST = "document.querySelector('.so-figure-rewards .so-plot').data.at(-1).x.at(-1)"
 SUPERVISORS_TICK = 0.2
+PEACE = 6000
+"""Milliseconds after a navigation in which the page and its server finish what they began."""
+WINDOW = {"width": 1280, "height": 900}
+OTHERS_EXTRA = 20
+HOUR = 5400
+"""Refreshes in an hour of a run whose steps take 2 s: one a step, and one for each second's sample of memory."""
 
 
 class Row(NamedTuple):
@@ -74,22 +88,23 @@ def answering(address: str, patience: float = 120.0) -> str:
     raise RuntimeError(f"{address} does not answer")
 
 
-def navigation(browser: Browser, address: str, drawn: str, times: int) -> float:
-    """Median seconds from a cold navigation to a drawn curve."""
+def navigations(browser: Browser, address: str, drawn: str, times: int) -> list[float]:
+    """Seconds from each cold navigation to a drawn curve."""
     found = []
     for _ in range(times):
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        context = browser.new_context(viewport=WINDOW)
         tab = context.new_page()
         begun = time.perf_counter()
         tab.goto(address, wait_until="commit")
         tab.wait_for_function(drawn, timeout=120_000)
         found.append(time.perf_counter() - begun)
+        tab.wait_for_timeout(PEACE)
         context.close()
-    return sorted(found)[len(found) // 2]
+    return found
 
 
 @contextmanager
-def live(run: RunDir) -> Iterator[None]:
+def live(run: RunDir, tick: float = SUPERVISORS_TICK) -> Iterator[None]:
     """The run as one that goes on, supervised by this process, which ingests as often as a supervisor."""
     done, me, enough = state.read(run), process.identify(os.getpid()), threading.Event()
     state.write(run, done.model_copy(update={
@@ -99,7 +114,7 @@ def live(run: RunDir) -> Iterator[None]:
 
     def keep() -> None:
         with Store(run.path.parent / "runs.db") as store:
-            while not enough.wait(SUPERVISORS_TICK):
+            while not enough.wait(tick):
                 ingest(store, run.path)
 
     thread = threading.Thread(target=keep)
@@ -109,7 +124,9 @@ def live(run: RunDir) -> Iterator[None]:
     finally:
         enough.set()
         thread.join()
-        state.write(run, done.model_copy(update={"steps": done.steps + EXTRA, "step": done.step + EXTRA}))
+        with Store(run.path.parent / "runs.db") as store:
+            last = store.progress(run.id).step
+        state.write(run, done.model_copy(update={"steps": last, "step": last}))
 
 
 EXTRA = 40
@@ -129,8 +146,7 @@ def add_step(run: RunDir, step: int) -> None:
 def new_steps(tab: Page, run: RunDir, first: int) -> tuple[float, float]:
     """p95 of a new step's seconds to the open page, and p95 of the bytes of a refresh meanwhile."""
     sizes: list[int] = []
-    tab.on("response", lambda one: sizes.append(len(one.body())) if "component_server" in one.url
-           and '"refresh"' in (one.request.post_data or "") else None)  # fmt: skip
+    tab.on("response", lambda one: sizes.append(len(one.body())) if one.url.endswith(POINTS) else None)
     found = []
     for step in range(first, first + EXTRA):
         add_step(run, step)
@@ -141,18 +157,60 @@ def new_steps(tab: Page, run: RunDir, first: int) -> tuple[float, float]:
     return sorted(found)[int(0.95 * len(found))], float(sorted(sizes)[int(0.95 * len(sizes))])
 
 
-def growth(tab: Page, seconds: float) -> float:
-    """MB by which the page's JavaScript memory grows while it refreshes, after a collection at both ends."""
+class Growth(NamedTuple):
+    megabytes: float
+    nodes: int
+    refreshes: int
+
+
+FASTER = (
+    "const later = window.setTimeout; window.setTimeout = (what, ms, ...rest) => later(what, (ms || 0) / 10, ...rest)"
+)
+
+
+def growth(tab: Page, run: RunDir, address: str, minutes: float) -> Growth:
+    """What the page holds more of after an hour's refreshes, or those of so many minutes if that is less; a collection is
+    forced at both ends."""
+    tab.add_init_script(FASTER)
+    tab.goto(address)
+    tab.wait_for_function(OURS, timeout=60_000)
+    seen = [0]
+    tab.on("response", lambda one: seen.__setitem__(0, seen[0] + one.url.endswith(POINTS)))
     session = tab.context.new_cdp_session(tab)
 
-    def used() -> float:
+    def held() -> tuple[float, int]:
         session.send("HeapProfiler.collectGarbage")
-        return session.send("Runtime.getHeapUsage")["usedSize"] / 1e6
+        return session.send("Runtime.getHeapUsage")["usedSize"] / 1e6, session.send("Memory.getDOMCounters")["nodes"]
 
-    tab.wait_for_timeout(30_000)
-    before = used()
-    tab.wait_for_timeout(seconds * 1000)
-    return used() - before
+    steps = count(state.read(run).step + 1)
+    _refresh(tab, run, seen, steps, WARM_UP, 60 * minutes)
+    (memory, nodes), begun = held(), seen[0]
+    _refresh(tab, run, seen, steps, HOUR, 60 * minutes)
+    after = held()
+    return Growth(after[0] - memory, after[1] - nodes, seen[0] - begun)
+
+
+WARM_UP = 100
+"""Refreshes after which the page has all that it keeps."""
+
+
+def _refresh(tab: Page, run: RunDir, seen: list[int], steps: Iterator[int], wanted: int, seconds: float) -> None:
+    """So many refreshes; every third brings a step, the others a sample of memory."""
+    first, deadline = seen[0], time.monotonic() + seconds
+    while seen[0] < first + wanted and time.monotonic() < deadline:
+        before = seen[0]
+        if before % 3:
+            add_sample(run)
+        else:
+            add_step(run, next(steps))
+        while seen[0] == before:
+            tab.wait_for_timeout(5)
+
+
+def add_sample(run: RunDir) -> None:
+    held = [{"pid": 100, "name": "ray::worker", "role": "policy", "mb": 300.0}]
+    point = {"time": time.time(), "phase": "generating", "source": "pss", "total_mb": 300.0, "processes": held}
+    rundir.append_line(run.memory, point)
 
 
 def games(run: RunDir) -> list[Row]:
@@ -168,31 +226,41 @@ def games(run: RunDir) -> list[Row]:
         ]  # fmt: skip
 
 
-def measure(run: RunDir, others: Path, times: int, hour: bool) -> list[Row]:
+def measure(run: RunDir, others: Path, times: int, minutes: float) -> Iterator[Row]:
     with ExitStack() as stack:
         play = stack.enter_context(sync_playwright())
         browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         address = stack.enter_context(dashboard(run.path.parent, 7871)) + f"?run={run.id}&tab=live"
-        cold: dict[str, float] = {"ours": navigation(browser, address, OURS, times)}
+        cold = {"ours": navigations(browser, address, OURS, times)}
+        fresh: dict[str, Refreshes] = {}
         for name, where in stack.enter_context(serving(others)).items():
-            cold[name] = navigation(browser, answering_at(where), DRAWN[name], times)
-        rows = [
-            Row("cold navigation to the drawn curve", "s", cold["ours"], cold.get("trackio"), cold.get("tensorboard"))
-        ]
-        stack.enter_context(live(run))
-        tab = browser.new_page(viewport={"width": 1280, "height": 900})
-        tab.goto(address)
-        tab.wait_for_function(OURS, timeout=60_000)
-        tab.wait_for_timeout(5000)
-        shown, size = new_steps(tab, run, state.read(run).step + 1)
-        rows += [
-            Row("new step to the open page, p95", "s", shown),
-            Row("bytes of a refresh of Live, p95", "kB", size / 1e3),
-        ]
-        if hour:
-            rows.append(Row("growth of the page's memory in an hour", "MB", growth(tab, 3600)))
+            cold[name] = navigations(browser, answering_at(where), DRAWN[name], times)
+            fresh[name] = refreshes(name, opened(browser, where, DRAWN[name]), others, OTHERS_EXTRA)
+        yield Row(
+            "cold navigation to the drawn curve, median", "s", **{name: median(all) for name, all in cold.items()}
+        )
+        yield Row("the first of these, server just started", "s", **{name: all[0] for name, all in cold.items()})
+        with live(run):
+            tab = opened(browser, address, OURS)
+            shown, size = new_steps(tab, run, state.read(run).step + 1)
+            tab.close()
+        yield Row("new step to the open page, p95", "s", shown, **{name: one.seconds for name, one in fresh.items()})
+        yield Row("bytes of a refresh, p95", "kB", size / 1e3, **{name: one.kilobytes for name, one in fresh.items()})
+        if minutes:
+            with live(run, tick=0.01):
+                grown = growth(browser.new_page(viewport=WINDOW), run, address, minutes)
+            yield Row(f"growth of its memory in {grown.refreshes:,} refreshes", "MB", grown.megabytes)
+            yield Row("growth of its nodes in the same", "nodes", grown.nodes)
         browser.close()
-    return rows
+
+
+def opened(browser: Browser, address: str, drawn: str) -> Page:
+    """A page of its own, drawn and left in peace for a while."""
+    tab = browser.new_page(viewport=WINDOW)
+    tab.goto(address)
+    tab.wait_for_function(drawn, timeout=120_000)
+    tab.wait_for_timeout(PEACE)
+    return tab
 
 
 def answering_at(where: str) -> str:
@@ -201,12 +269,12 @@ def answering_at(where: str) -> str:
 
 
 def told(rows: list[Row], times: Callable[[float, float], str]) -> Iterator[str]:
-    yield f"{'':<42}{'ours':>12}{'trackio':>22}{'TensorBoard':>22}"
+    yield f"{'':<46}{'ours':>12}{'trackio':>22}{'TensorBoard':>22}"
     for row in rows:
         cells = [f"{row.ours:,.2f} {row.unit}"]
         for other in (row.trackio, row.tensorboard):
             cells.append("-" if other is None else f"{other:,.2f} {row.unit} ({times(other, row.ours)})")
-        yield f"{row.what:<42}{cells[0]:>12}{cells[1]:>22}{cells[2]:>22}"
+        yield f"{row.what:<46}{cells[0]:>12}{cells[1]:>22}{cells[2]:>22}"
 
 
 def main() -> None:
@@ -218,13 +286,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--games", type=int, default=1_000_000)
     parser.add_argument("--times", type=int, default=5, help="navigations, of which the median counts")
-    parser.add_argument("--hour", action="store_true", help="also an hour of refreshing")
+    parser.add_argument(
+        "--hour", type=float, default=0.0, metavar="MINUTES", help="also the refreshes of an hour, in at most so many"
+    )
     asked = parser.parse_args()
     asked.data.mkdir(parents=True, exist_ok=True)
     run = built(asked.data.resolve(), asked.steps, asked.games)
     write_others(asked.others, asked.steps)
-    rows = [*measure(run, asked.others, asked.times, asked.hour), *games(run)]
     print(f"{asked.steps:,} steps of 20 metrics, {asked.games:,} games, a step of {STEP_SECONDS:g} s")
+    rows = [*games(run), *measure(run, asked.others, asked.times, asked.hour)]
     print(*told(rows, lambda other, ours: f"{other / ours:.1f} x"), sep="\n")
 
 

@@ -2,17 +2,25 @@
 
 import json
 import os
+import random
+import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from bench.big_run import BEGAN, STEP_SECONDS, values_of
+from playwright.sync_api import Page, Response
+
+from bench.big_run import BEGAN, STEP_SECONDS, values, values_of
 
 PYTHON = {"trackio": Path("/tmp/trackio/bin/python"), "tensorboard": Path("/tmp/tensorboard/bin/python")}
 PORT = {"trackio": 7872, "tensorboard": 7873}
-STARTED = "done"
+STARTED, ADDED = "done", "added"
+FIRST_ADDED = 200_000
+"""Later than any step of `write_others`."""
 
 # Each reads JSON lines of [time, step, {name: value}] and writes them as its tool keeps them.
 WRITE = {
@@ -42,6 +50,18 @@ for line in sys.stdin:
 writer.close()
 """,
 }
+# The same, but each line is written at once.
+ADD = {
+    "trackio": """
+import datetime, json, sys
+from trackio.sqlite_storage import SQLiteStorage
+for line in sys.stdin:
+    time, step, values = json.loads(line)
+    at = datetime.datetime.fromtimestamp(time, datetime.timezone.utc).isoformat()
+    SQLiteStorage.bulk_log("bench", "big", [values], [step], [at])
+""",
+    "tensorboard": WRITE["tensorboard"].replace("value=scalars)))", "value=scalars)))\n    writer.flush()"),
+}
 SERVE = {
     "trackio": (
         "import trackio; "
@@ -60,6 +80,18 @@ DRAWN = {
     "trackio": "[...document.querySelectorAll('canvas, svg path')].some((one) => one.getBoundingClientRect().width > 150)",
     "tensorboard": "document.querySelector('line-chart .series-view canvas, line-chart .series-view svg path') !== null",
 }
+
+POINTS = {"trackio": "/api/get_logs_batch", "tensorboard": "/timeseries/timeSeries"}
+"""What the answers that hold a curve's points end with."""
+RELOAD = {"trackio": None, "tensorboard": "app-header-reload button"}
+"""What has to be pressed for new points: TensorBoard's page does not ask for any by itself."""
+
+
+class Refreshes(NamedTuple):
+    seconds: float
+    """p95, from a step's writing to the page's receiving it."""
+    kilobytes: float
+    """p95 of one refresh: of its answer with the points alone."""
 
 
 def present() -> list[str]:
@@ -86,6 +118,46 @@ def write_others(folder: Path, steps: int) -> None:
             if child.wait():
                 raise RuntimeError(f"{name} did not take the steps; its errors stand above")
         mark.touch()
+
+
+def refreshes(name: str, tab: Page, folder: Path, steps: int) -> Refreshes:
+    """New steps on an open page of this tool. Drawing them is not in it."""
+    mark = folder / name / ADDED
+    first = int(mark.read_text()) + 1 if mark.exists() else FIRST_ADDED
+    sizes: list[int] = []
+    newest: list[str] = [""]
+
+    def hear(answer: Response) -> None:
+        if answer.url.endswith(POINTS[name]):
+            newest[0] = answer.text()
+            sizes.append(len(answer.body()))
+
+    tab.on("response", hear)
+    found = []
+    argv = [str(PYTHON[name]), "-c", ADD[name], str(folder / name)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, text=True, env=environment(name, folder)) as child:
+        for step in range(first, first + steps):
+            child.stdin.write(json.dumps([BEGAN + STEP_SECONDS * step, step, values(step, random.Random(step))]) + "\n")
+            child.stdin.flush()
+            mark.write_text(str(step))
+            found.append(_seconds_until(lambda step=step: re.search(rf"\b{step}\b", newest[0]), tab, RELOAD[name]))
+        child.stdin.close()
+    return Refreshes(sorted(found)[int(0.95 * steps)], sorted(sizes)[int(0.95 * len(sizes))] / 1e3)
+
+
+def _seconds_until(there: Callable[[], object], tab: Page, reload: str | None) -> float:
+    """Presses what has to be pressed once a second."""
+    begun = time.perf_counter()
+    pressed = 0.0
+    while not there():
+        now = time.perf_counter() - begun
+        if now > 60.0:
+            raise RuntimeError(f"no new step within a minute at {tab.url}")
+        if reload and now >= pressed:
+            tab.locator(reload).click()
+            pressed += 1.0
+        tab.wait_for_timeout(20)
+    return time.perf_counter() - begun
 
 
 @contextmanager

@@ -219,6 +219,22 @@ class Store:
     def rows(self, sql: str, *values) -> list[tuple]:
         return self.connection.execute(sql, values).fetchall()
 
+    def revision(self) -> int:
+        """Another number whenever somebody else, another thread included, wrote to the index. To be compared with what
+        the same thread was told before."""
+        return self.rows("PRAGMA data_version")[0][0]
+
+    def newest(self, run: str) -> tuple | None:
+        """Another value whenever the run's curves have grown; None without the run."""
+        found = self.rows(
+            """SELECT progress.attempt, progress.step, (SELECT max(time) FROM memory WHERE run = runs.id),
+                (SELECT sum(games) FROM step_games WHERE run = runs.id AND category = ''
+                 AND step BETWEEN progress.step - 2 AND progress.step)
+            FROM runs LEFT JOIN progress ON progress.run = runs.id WHERE id = ? ORDER BY progress.attempt DESC LIMIT 1""",
+            run,
+        )
+        return found[0] if found else None
+
     # runs
 
     def put_run(self, run: Run) -> None:

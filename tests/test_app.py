@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 from test_store import TIE, attacked, game, write_games
 from test_supervise import start
 
@@ -282,6 +283,20 @@ def test_a_link_says_what_it_opens(here, store):
     assert selected(here, store, run=ID, tab="logs") == (ID, "logs")
     assert selected(here, store, run=ID) == (ID, "live")
     assert selected(here, store, run="../x", tab="/etc")[1] == "run"
+
+
+def test_the_first_screen_knows_when_a_browser_was_here_last(here, store):
+    make(here, state="crashed", ended=20.0)
+    here.refresh(store)
+
+    def opened(**cookies):
+        header = "; ".join(f"{name.replace('_', '-')}={value}" for name, value in cookies.items()).encode()
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "scheme": "http",
+                 "server": ("127.0.0.1", 7860), "headers": [(b"cookie", header)]}  # fmt: skip
+        return ui.first_screen_of(here, store, Request(scope))[1]
+
+    assert opened() == opened(second_opinion_seen_7860="10") == opened(second_opinion_seen_7860="nan") == "live"
+    assert opened(second_opinion_seen_7860="25") == "run" and opened(second_opinion_seen_7861="25") == "live"
 
 
 # serving

@@ -1,10 +1,13 @@
 """The games of a run: filtered, searched, sorted and turned page by page; and one of them whole."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.context import Context
 
 from app.pages import one_game
@@ -78,11 +81,56 @@ def _config(run: RunDir) -> RunConfig | Unreadable:
         return error
 
 
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+QUEUED: dict[str, Any] = QUIET | {"queue": True, "concurrency_limit": None}
+"""gr.Error and gr.Info reach the page through the queue alone."""
+
+
 def build(shared: Shared) -> None:
-    tab = Context.block
-    shown, opened, applied = gr.State(Listing()), gr.State(Opened()), gr.State({})
+    _wire(_placed(shared), Context.block)
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page's components."""
+
+    shared: Shared
+    controls: dict[str, gr.components.Component]
+    sort: gr.Dropdown
+    clear: gr.Button
+    list: gr.HTML
+    count: gr.HTML
+    before: gr.Button
+    after: gr.Button
+    one: gr.HTML
+    back: gr.Button
+    forward: gr.Button
+    shown: gr.State
+    """The Listing on the screen."""
+    opened: gr.State
+    """The game on the screen, as Opened."""
+    applied: gr.State
+    """The view that another page asked for last."""
+
+    @property
+    def outputs(self) -> list[Block]:
+        return [
+            self.shown, self.opened, self.list, self.count, self.before, self.after, self.one, self.back, self.forward,
+        ]  # fmt: skip
+
+    def screen(self, now: Listing, game: Opened) -> tuple:
+        """Values of `outputs` that show these."""
+        listed = game.game in now.games
+        return (
+            now, game, str(rows(now, game.game)), str(described(now)), gr.Button(interactive=now.offset > 0),
+            gr.Button(interactive=now.page.more), str(opened_game(self.shared, game)),
+            gr.Button(interactive=listed), gr.Button(interactive=listed),
+        )  # fmt: skip
+
+
+def _placed(shared: Shared) -> Page:
+    """The components, in the order in which the page has them."""
     controls, sort, clear = _controls()
-    names = tuple(controls)
     with gr.Row(elem_classes="pager"):
         before = gr.Button("Previous page", size="sm", interactive=False)
         count = gr.HTML(elem_classes="so-shown", apply_default_css=False)
@@ -99,73 +147,73 @@ def build(shared: Shared) -> None:
         str(one_game.missing(NO_GAME)), js_on_load=SAVE, server_functions=[record], elem_classes="so-shown",
         apply_default_css=False,
     )  # fmt: skip
+    states = gr.State(Listing()), gr.State(Opened()), gr.State({})
+    return Page(shared, controls, sort, clear, page, count, before, after, one, back, forward, *states)
 
-    def screen(now: Listing, game: Opened) -> tuple:
-        """Values of `outputs` that show these."""
-        listed = game.game in now.games
-        return (
-            now, game, str(rows(now, game.game)), str(described(now)), gr.Button(interactive=now.offset > 0),
-            gr.Button(interactive=now.page.more), str(opened_game(shared, game)),
-            gr.Button(interactive=listed), gr.Button(interactive=listed),
-        )  # fmt: skip
 
-    outputs = [shown, opened, page, count, before, after, one, back, forward]
-    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    queued = quiet | {"queue": True, "concurrency_limit": None}  # gr.Error and gr.Info reach the page through the queue
+def _wire(page: Page, tab: gr.Tab) -> None:
+    """What happens when. What is told of a request or of an event must be a function: Gradio reads its annotations."""
 
-    def show(
-        request: gr.Request, run: str, wish: dict, done: dict, now: Listing, game: Opened, order: str, *values
-    ) -> list:
-        """Lists what the controls say, or what another page asked for."""
-        said, changed = dict(zip(names, values, strict=True)), [gr.skip()] * len(names)
-        if wish != done:
-            said = dict.fromkeys(names) | {name: wish[name] for name in names if name in wish}
-            changed = _values(said)
-        try:
-            wanted = game_filter(said)
-        except ValueError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        same = (run, wanted, order) == (now.run, now.wanted, now.sort)
-        new = listing(shared.store, run, wanted, Sort(order), now.offset if same else 0)
-        asked = game
-        if game == Opened():
-            game = linked(request) or Opened(run)
-        elif game.run != run:
-            game = Opened(run)
-        shows = dict(zip(map(id, outputs), screen(new, game), strict=True))
-        if game == asked:  # another may have been opened since this was asked
-            shows |= {id(opened): gr.skip(), id(one): gr.skip()}
-        return [wish, *changed, *shows.values()]
+    def shows(request: gr.Request, *said) -> list:
+        return show(page, request, *said)
 
+    def chosen(now: Listing, event: gr.EventData) -> tuple:
+        return page.screen(now, Opened(now.run, unquote(event.game)))
+
+    shared, controls = page.shared, list(page.controls.values())
     gr.on(
-        [tab.select, shared.chosen.change, shared.wanted.change, sort.input, *_changes(controls)], show,
-        [shared.chosen, shared.wanted, applied, shown, opened, sort, *controls.values()],
-        [applied, *controls.values(), *outputs], trigger_mode="always_last", **queued,
+        [tab.select, shared.chosen.change, shared.wanted.change, page.sort.input, *_changes(page.controls)],
+        shows,
+        [shared.chosen, shared.wanted, page.applied, page.shown, page.opened, page.sort, *controls],
+        [page.applied, *controls, *page.outputs], trigger_mode="always_last", **QUEUED,
     )  # fmt: skip
+    page.clear.click(
+        partial(cleared, page), [shared.chosen, page.sort, page.opened], [*controls, *page.outputs], **QUIET
+    )
+    page.list.select(chosen, page.shown, page.outputs, **QUIET)
+    here = [page.shown, page.opened]
+    for button, by in ((page.before, -1), (page.after, 1)):
+        button.click(partial(turn, page, by), here, page.outputs, **QUIET)
+    for button, by in ((page.back, -1), (page.forward, 1)):
+        button.click(partial(move, page, by), here, page.outputs, **QUEUED)
 
-    def cleared(run: str, order: str, game: Opened) -> list:
-        return [*_values(dict.fromkeys(names)), *screen(listing(shared.store, run, GameFilter(), Sort(order)), game)]
 
-    clear.click(cleared, [shared.chosen, sort, opened], [*controls.values(), *outputs], **quiet)
+def show(
+    page: Page, request: gr.Request, run: str, wish: dict, done: dict, now: Listing, game: Opened, order: str, *values
+) -> list:
+    """Lists what the controls say, or what another page asked for."""
+    said, changed = dict(zip(page.controls, values, strict=True)), [gr.skip()] * len(values)
+    if wish != done:
+        said = dict.fromkeys(page.controls) | {name: wish[name] for name in page.controls if name in wish}
+        changed = _values(said)
+    try:
+        wanted = game_filter(said)
+    except ValueError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+    same = (run, wanted, order) == (now.run, now.wanted, now.sort)
+    new = listing(page.shared.store, run, wanted, Sort(order), now.offset if same else 0)
+    found = (linked(request) or Opened(run)) if game == Opened() else game if game.run == run else Opened(run)
+    shows = dict(zip(map(id, page.outputs), page.screen(new, found), strict=True))
+    if found == game:  # another may have been opened since this was asked
+        shows |= {id(page.opened): gr.skip(), id(page.one): gr.skip()}
+    return [wish, *changed, *shows.values()]
 
-    def choose(now: Listing, event: gr.EventData) -> tuple:
-        return screen(now, Opened(now.run, unquote(event.game)))
 
-    page.select(choose, shown, outputs, **quiet)
-    for button, by in ((before, -1), (after, 1)):
-        button.click(
-            lambda now, game, by=by: screen(turned(shared.store, now, by), game), [shown, opened], outputs, **quiet
-        )
+def cleared(page: Page, run: str, order: str, game: Opened) -> list:
+    new = listing(page.shared.store, run, GameFilter(), Sort(order))
+    return [*_values(dict.fromkeys(page.controls)), *page.screen(new, game)]
 
-    def move(now: Listing, game: Opened, by: int) -> tuple:
-        found = neighbour(shared.store, now, game.game, by)
-        if found is None:
-            gr.Info("There is no further game in this list.")
-            return screen(now, game)
-        return screen(found[0], Opened(now.run, found[1]))
 
-    for button, by in ((back, -1), (forward, 1)):
-        button.click(lambda now, game, by=by: move(now, game, by), [shown, opened], outputs, **queued)
+def turn(page: Page, by: int, now: Listing, game: Opened) -> tuple:
+    return page.screen(turned(page.shared.store, now, by), game)
+
+
+def move(page: Page, by: int, now: Listing, game: Opened) -> tuple:
+    found = neighbour(page.shared.store, now, game.game, by)
+    if found is None:
+        gr.Info("There is no further game in this list.")
+        return page.screen(now, game)
+    return page.screen(found[0], Opened(now.run, found[1]))
 
 
 def _controls() -> tuple[dict[str, gr.components.Component], gr.Dropdown, gr.Button]:

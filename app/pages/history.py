@@ -1,9 +1,13 @@
 """All runs: found, compared, described, exported, resumed, taken as a beginning for new ones, and deleted."""
 
 import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.context import Context
 from gradio.utils import is_static_file
 from pydantic import ValidationError
@@ -13,7 +17,7 @@ from app.shared import Shared
 from launcher import library, preflight, report_html, rundir
 from launcher.markup import tag
 from launcher.reading import Unreadable, settings
-from launcher.rundir import UnknownRun
+from launcher.rundir import RunDir, UnknownRun
 from launcher.runs import Refused, config_of
 from launcher.supervise import Busy
 
@@ -34,9 +38,90 @@ def split_tags(text: str) -> list[str]:
     return [tag.strip() for tag in text.split(",") if tag.strip()]
 
 
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+QUEUED: dict[str, Any] = QUIET | {"queue": True, "concurrency_limit": None}
+"""gr.Error and gr.Info reach the page through the queue alone."""
+VERBS = {
+    "save": "Save notes", "show": "Show on Live", "clone": "Clone settings", "resume": "Resume", "pack": "Export",
+    "drop": "Delete",
+}  # fmt: skip
+
+
 def build(shared: Shared) -> None:
-    tab = Context.block
-    marked, picked = gr.State([]), gr.State("")
+    tab, page = Context.block, _placed(shared)
+    _wire_list(page, tab)
+    _wire_verbs(page)
+    _wire_deletion(page)
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page's components."""
+
+    shared: Shared
+    marked: gr.State
+    """Runs that are compared."""
+    picked: gr.State
+    """The run whose details are shown, "" for none."""
+    filters: tuple[gr.Textbox, gr.Dropdown, gr.Dropdown]
+    """Words, tags and state that a listed run must have."""
+    runs: gr.HTML
+    about: gr.HTML
+    panel: gr.Column
+    notes: gr.Textbox
+    own: gr.Textbox
+    """The run's tags."""
+    verbs: dict[str, gr.Button]
+    """By the names in VERBS."""
+    files: gr.File
+    sure: gr.Column
+    question: gr.HTML
+    yes: gr.Button
+    no: gr.Button
+    comparison: gr.HTML
+
+    @property
+    def outputs(self) -> list[Block]:
+        return [self.runs, self.comparison, self.filters[1], self.marked, self.picked]
+
+    @property
+    def details(self) -> list[Block]:
+        return [self.panel, self.about, self.notes, self.own, self.verbs["resume"], self.files, self.sure]
+
+    def screen(self, words: str, wanted: list[str], now: str, marks: list[str], run: str) -> tuple:
+        """Values of `outputs`; runs that are gone are marked no longer."""
+        lines = every(self.shared)
+        known = {line.run.id for line in lines}
+        marks, run = [one for one in marks if one in known], run if run in known else ""
+        found = passing(lines, words, wanted, now)
+        shown = (
+            listed(self.shared.store, found, marks, run) if found
+            else tag("p", NONE_PASS if lines else NO_RUNS, class_="empty")
+        )  # fmt: skip
+        chosen = [self.folder(one) for one in sorted(marks)]
+        choices = sorted({one for line in lines for one in line.notes.tags} | set(wanted))
+        return str(shown), str(compared(self.shared.store, chosen)), gr.Dropdown(choices=choices), marks, run
+
+    def detail(self, id: str) -> tuple:
+        """Values of `details` for a run, or for none."""
+        nothing = gr.File(None, visible=False), gr.Column(visible=False)
+        if not id:
+            return gr.Column(visible=False), str(tag("p", NO_RUN, class_="empty")), "", "", gr.skip(), *nothing
+        run = self.folder(id)
+        line = line_of(self.shared, run)
+        held = memory_of(self.shared.store, run, preflight.gpu_total())
+        more = line.now is not None and line.now.ended_already and line.now.step < line.now.steps
+        return (
+            gr.Column(visible=True), str(described(line, run) + held), line.notes.notes, ", ".join(line.notes.tags),
+            gr.Button(interactive=more), *nothing,
+        )  # fmt: skip
+
+    def folder(self, id: str) -> RunDir:
+        return rundir.find(self.shared.runs.folder, id)
+
+
+def _placed(shared: Shared) -> Page:
+    """The components, in the order in which the page has them."""
     with gr.Row(elem_classes="filters"):
         text = gr.Textbox(
             "", label="Find runs", placeholder="words in id, name, preset or notes", scale=2, min_width=180
@@ -50,12 +135,10 @@ def build(shared: Shared) -> None:
             notes = gr.Textbox("", label="Notes", lines=3, max_lines=12, scale=3, min_width=220)
             own = gr.Textbox("", label="Tags, with commas between them", min_width=160)
         with gr.Row(elem_classes="pager"):
-            save = gr.Button("Save notes", size="sm", min_width=90)
-            show = gr.Button("Show on Live", size="sm", min_width=90)
-            clone = gr.Button("Clone settings", size="sm", min_width=90)
-            resume = gr.Button("Resume", size="sm", min_width=90)
-            pack = gr.Button("Export", size="sm", min_width=90)
-            drop = gr.Button("Delete", size="sm", variant="stop", min_width=90)
+            verbs = {
+                name: gr.Button(said, size="sm", variant="stop" if name == "drop" else "secondary", min_width=90)
+                for name, said in VERBS.items()
+            }
         files = gr.File(label="Exports", file_count="multiple", interactive=False, visible=False)
         with gr.Column(visible=False) as sure:
             question = gr.HTML(elem_classes="so-shown", apply_default_css=False)
@@ -63,103 +146,95 @@ def build(shared: Shared) -> None:
                 yes = gr.Button("Delete for good", size="sm", variant="stop")
                 no = gr.Button("Keep it", size="sm")
     comparison = gr.HTML(elem_classes="so-shown", apply_default_css=False)
+    return Page(
+        shared, gr.State([]), gr.State(""), (text, tags, state), runs, about, panel, notes, own, verbs, files, sure,
+        question, yes, no, comparison,
+    )  # fmt: skip
 
-    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    queued = quiet | {"queue": True, "concurrency_limit": None}  # gr.Error and gr.Info reach the page through the queue
-    filters = [text, tags, state]
-    outputs = [runs, comparison, tags, marked, picked]
-    details = [panel, about, notes, own, resume, files, sure]
 
-    def screen(words: str, wanted: list[str], now: str, marks: list[str], run: str) -> tuple:
-        """Values of `outputs`; runs that are gone are marked no longer."""
-        lines = every(shared)
-        known = {line.run.id for line in lines}
-        marks, run = [one for one in marks if one in known], run if run in known else ""
-        found = passing(lines, words, wanted, now)
-        shown = (
-            listed(shared.store, found, marks, run) if found
-            else tag("p", NONE_PASS if lines else NO_RUNS, class_="empty")
-        )  # fmt: skip
-        chosen = [rundir.find(shared.runs.folder, one) for one in sorted(marks)]
-        choices = sorted({one for line in lines for one in line.notes.tags} | set(wanted))
-        return str(shown), str(compared(shared.store, chosen)), gr.Dropdown(choices=choices), marks, run
-
-    def detail(id: str) -> tuple:
-        """Values of `details` for a run, or for none."""
-        nothing = gr.File(None, visible=False), gr.Column(visible=False)
-        if not id:
-            return gr.Column(visible=False), str(tag("p", NO_RUN, class_="empty")), "", "", gr.skip(), *nothing
-        run = rundir.find(shared.runs.folder, id)
-        line = line_of(shared, run)
-        held = memory_of(shared.store, run, preflight.gpu_total())
-        more = line.now is not None and line.now.ended_already and line.now.step < line.now.steps
-        return (
-            gr.Column(visible=True), str(described(line, run) + held),
-            line.notes.notes, ", ".join(line.notes.tags), gr.Button(interactive=more), *nothing,
-        )  # fmt: skip
-
+def _wire_list(page: Page, tab: gr.Tab) -> None:
+    """What is listed, and what of it is picked."""
+    text, tags, state = page.filters
+    held = [*page.filters, page.marked, page.picked]
     gr.on(
-        [tab.select, text.change, tags.input, state.input], screen, [*filters, marked, picked], outputs,
-        trigger_mode="always_last", **quiet,
+        [tab.select, text.change, tags.input, state.input], page.screen, held, page.outputs, trigger_mode="always_last",
+        **QUIET,
     )  # fmt: skip
 
     def pick(words: str, wanted: list[str], now: str, marks: list[str], run: str, event: gr.EventData) -> tuple:
         if event.mark:
             marks = [one for one in marks if one != event.run] + [event.run] * (event.run not in marks)
-            return *screen(words, wanted, now, marks, run), *(gr.skip(),) * len(details)
-        return *screen(words, wanted, now, marks, event.run), *detail(event.run)
+            return *page.screen(words, wanted, now, marks, run), *(gr.skip(),) * len(page.details)
+        return *page.screen(words, wanted, now, marks, event.run), *page.detail(event.run)
 
-    runs.select(pick, [*filters, marked, picked], [*outputs, *details], **quiet)
+    page.runs.select(pick, held, [*page.outputs, *page.details], **QUIET)
 
-    def write(id: str, said: str, labels: str, *rest) -> tuple:
-        try:
-            library.write_notes(rundir.find(shared.runs.folder, id), said, split_tags(labels))
-        except ValidationError as error:
-            said = "; ".join(one["msg"] for one in error.errors())
-            raise gr.Error(f"Notes not saved: {said}", print_exception=False) from error
-        gr.Info("Notes saved.")
-        return *screen(*rest, id), *detail(id)
 
-    save.click(write, [picked, notes, own, *filters, marked], [*outputs, *details], **queued)
-    show.click(lambda id: (id, gr.Tabs(selected="live")), picked, [shared.chosen, shared.tabs], **queued)
+def _wire_verbs(page: Page) -> None:
+    """What the buttons do with the picked run; those that lead to another page name its tab."""
+    shared, verbs, picked = page.shared, page.verbs, page.picked
+    elsewhere = [shared.chosen, shared.tabs]
+    verbs["save"].click(
+        partial(write, page), [picked, page.notes, page.own, *page.filters, page.marked],
+        [*page.outputs, *page.details], **QUEUED,
+    )  # fmt: skip
+    verbs["show"].click(lambda id: (id, gr.Tabs(selected="live")), picked, elsewhere, **QUEUED)
+    verbs["clone"].click(partial(copy, page), picked, [shared.cloned, shared.tabs], **QUEUED)
+    verbs["resume"].click(partial(go_on, page), picked, elsewhere, **QUEUED)
+    verbs["pack"].click(
+        partial(write_out, page), picked, page.files, concurrency_id="export", concurrency_limit=1,
+        api_visibility="private",
+    )  # fmt: skip
 
-    def copy(id: str) -> tuple:
-        run = rundir.find(shared.runs.folder, id)
-        _try(lambda: config_of(run))
-        return {"run": id, "settings": settings(run), "at": time.time()}, gr.Tabs(selected="run")
 
-    clone.click(copy, picked, [shared.cloned, shared.tabs], **queued)
+def _wire_deletion(page: Page) -> None:
+    chosen = page.shared.chosen
+    page.verbs["drop"].click(partial(ask, page), page.picked, [page.sure, page.question], **QUIET)
+    page.no.click(lambda: gr.Column(visible=False), None, page.sure, **QUIET)
+    page.yes.click(
+        partial(delete, page), [page.picked, chosen, *page.filters, page.marked],
+        [chosen, *page.outputs, *page.details], **QUEUED,
+    )  # fmt: skip
 
-    def go_on(id: str) -> tuple:
-        _try(lambda: shared.runs.resume(id))
-        return id, gr.Tabs(selected="live")
 
-    resume.click(go_on, picked, [shared.chosen, shared.tabs], **queued)
+def write(page: Page, id: str, said: str, labels: str, *rest) -> tuple:
+    try:
+        library.write_notes(page.folder(id), said, split_tags(labels))
+    except ValidationError as error:
+        said = "; ".join(one["msg"] for one in error.errors())
+        raise gr.Error(f"Notes not saved: {said}", print_exception=False) from error
+    gr.Info("Notes saved.")
+    return *page.screen(*rest, id), *page.detail(id)
 
-    def write_out(id: str) -> gr.File:
-        run = rundir.find(shared.runs.folder, id)
-        packed = library.archive(shared.store, run)
-        page = report_html.write(shared.store, run, packed.with_name(f"{id}.html"))
-        return gr.File([_served(packed), _served(page)], visible=True)
 
-    pack.click(write_out, picked, files, concurrency_id="export", concurrency_limit=1, api_visibility="private")
+def copy(page: Page, id: str) -> tuple:
+    run = page.folder(id)
+    _try(lambda: config_of(run))
+    return {"run": id, "settings": settings(run), "at": time.time()}, gr.Tabs(selected="run")
 
-    def ask(id: str) -> tuple:
-        size = library.size_mb(rundir.find(shared.runs.folder, id))
-        said = (
-            f"Delete run {id} for good? Its games, logs, checkpoints and model, {size:,.1f} MB, cannot be brought back."
-        )
-        return gr.Column(visible=True), str(tag("p", said, role="alert"))
 
-    drop.click(ask, picked, [sure, question], **quiet)
-    no.click(lambda: gr.Column(visible=False), None, sure, **quiet)
+def go_on(page: Page, id: str) -> tuple:
+    _try(lambda: page.shared.runs.resume(id))
+    return id, gr.Tabs(selected="live")
 
-    def delete(id: str, chosen: str, *rest) -> tuple:
-        _try(lambda: library.delete(shared.runs, shared.store, id))
-        gr.Info(f"Run {id} is deleted.")
-        return "" if chosen == id else gr.skip(), *screen(*rest, ""), *detail("")
 
-    yes.click(delete, [picked, shared.chosen, *filters, marked], [shared.chosen, *outputs, *details], **queued)
+def write_out(page: Page, id: str) -> gr.File:
+    run = page.folder(id)
+    packed = library.archive(page.shared.store, run)
+    report = report_html.write(page.shared.store, run, packed.with_name(f"{id}.html"))
+    return gr.File([_served(packed), _served(report)], visible=True)
+
+
+def ask(page: Page, id: str) -> tuple:
+    size = library.size_mb(page.folder(id))
+    said = f"Delete run {id} for good? Its games, logs, checkpoints and model, {size:,.1f} MB, cannot be brought back."
+    return gr.Column(visible=True), str(tag("p", said, role="alert"))
+
+
+def delete(page: Page, id: str, chosen: str, *rest) -> tuple:
+    _try(lambda: library.delete(page.shared.runs, page.shared.store, id))
+    gr.Info(f"Run {id} is deleted.")
+    return "" if chosen == id else gr.skip(), *page.screen(*rest, ""), *page.detail("")
 
 
 def _try(verb) -> None:

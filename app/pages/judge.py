@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 from pydantic import ValidationError
 
-from app import calibration, judge_plots, judge_view, live_chart
-from app.live_chart import Axis, Clock
+from app import calibration, judge_view
 from app.pages import live
+from app.points import Board
 from app.shared import Shared
 from launcher import export, judge_check, reviews, rundir, store_judge, store_page, store_truth
 from launcher.ingest import ingest
@@ -93,30 +93,11 @@ def build(shared: Shared) -> None:
 
 def _plots(shared: Shared) -> None:
     """Rates over the steps, drawn as the page Live draws its curves; a click on a step opens its games."""
-    clock = Clock()
-
-    def refresh(asked: dict[str, Any]) -> dict[str, Any]:
-        if not live.exists(shared, asked["run"]):
-            return {"last": 0, "plots": {}, "cards": {}}
-        since = {name: float(x) for name, x in asked["since"].items() if name in judge_plots.BY_ID}
-        weight = min(max(float(asked["smoothing"]), 0.0), live.MOST_SMOOTHING)
-        axis = Axis(asked["axis"])
-        return live_chart.refresh(shared.store, clock, asked["run"], since, weight, axis, judge_plots.BY_ID)
-
-    def table(asked: dict[str, str]) -> str:
-        return live_chart.text(shared.store, asked["run"], judge_plots.BY_ID[asked["plot"]])
 
     def games(event: gr.EventData) -> tuple[dict[str, Any], gr.Tabs]:
         return {"step": int(event.step), "mode": "train", "at": time.time()}, gr.Tabs(selected="games")
 
-    plots = gr.HTML(
-        "", html_template=live.TEMPLATE, js_on_load=(STATIC / "live.js").read_text(encoding="utf-8"),
-        server_functions=[refresh, table], plots=[live_chart.described(plot) for plot in judge_plots.PLOTS],
-        elem_id="judge-plots", apply_default_css=False,
-    )  # fmt: skip
-    shared.chosen.change(
-        lambda run: run, shared.chosen, plots, queue=False, show_progress="hidden", api_visibility="private"
-    )
+    plots = live.place(shared, Board.JUDGE, "judge-plots")
     plots.select(games, None, [shared.wanted, shared.tabs], show_progress="hidden", api_visibility="private")
 
 

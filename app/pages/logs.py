@@ -2,11 +2,14 @@
 
 import time
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.context import Context
 from gradio.utils import is_static_file
 
@@ -116,8 +119,60 @@ def described(view: View, phase: str | None, error: Failure | None) -> Markup:
     return tag("p", now + said, first, class_="count")
 
 
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
 def build(shared: Shared) -> None:
-    tab = Context.block
+    _wire(_placed(shared), Context.block)
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page's components, and what they show."""
+
+    shared: Shared
+    start: gr.Dropdown
+    level: gr.Dropdown
+    text: gr.Textbox
+    follow: gr.Checkbox
+    older: gr.Button
+    newer: gr.Button
+    newest: gr.Button
+    error: gr.Button
+    whole: gr.DownloadButton
+    facts: gr.HTML
+    log: gr.HTML
+    torn: gr.Accordion
+    bad: gr.HTML
+    view: gr.State
+
+    @property
+    def chosen(self) -> list[Block]:
+        return [self.shared.chosen, self.start, self.level, self.text, self.follow]
+
+    @property
+    def outputs(self) -> list[Block]:
+        return [self.view, self.log, self.facts, self.error]
+
+    def screen(self, run: RunDir, path: Path, window: Window, following: bool, target: int | None = None) -> tuple:
+        """Values of `outputs` that show this stretch."""
+        store = self.shared.store
+        now = View(run.id, path.name, window.start, window.end, window.size)
+        going_on, attempt = _going_on(run), _attempt(run, path)
+        found = first_error(store, run.id, attempt)
+        progress = store.progress(run.id)
+        phase = progress.phase if going_on and progress.attempt == attempt else None
+        shown = lines(window, following and going_on, target)
+        return now, str(shown), str(described(now, phase, found)), gr.Button(interactive=found is not None)
+
+    def at_end(self, run: str, name: str | None, least: str, words: str, following: bool) -> tuple:
+        folder = rundir.find(self.shared.runs.folder, run)
+        path = _chosen_log(folder, name)
+        return self.screen(folder, path, log_window.window(path, None, Wanted(LEVELS[least], words), LINES), following)
+
+
+def _placed(shared: Shared) -> Page:
+    """The components, in the order in which the page has them."""
     view = gr.State(View())
     with gr.Row(elem_classes="filters"):
         start = gr.Dropdown([], label="Start of the run", min_width=140)
@@ -136,88 +191,78 @@ def build(shared: Shared) -> None:
     )
     with gr.Accordion("Lines that could not be used", open=False) as torn:
         bad = gr.HTML(elem_classes="so-shown", apply_default_css=False)
+    filters, pager = (start, level, text, follow), (older, newer, newest, error, whole)
+    return Page(shared, *filters, *pager, facts, log, torn, bad, view)
 
-    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    chosen = [shared.chosen, start, level, text, follow]
-    outputs = [view, log, facts, error]
 
-    def screen(run: RunDir, path: Path, window: Window, following: bool, target: int | None = None) -> tuple:
-        """Values of `outputs` that show this stretch."""
-        now = View(run.id, path.name, window.start, window.end, window.size)
-        going_on, attempt = _going_on(run), _attempt(run, path)
-        found = first_error(shared.store, run.id, attempt)
-        progress = shared.store.progress(run.id)
-        phase = progress.phase if going_on and progress.attempt == attempt else None
-        shown = lines(window, following and going_on, target)
-        return now, str(shown), str(described(now, phase, found)), gr.Button(interactive=found is not None)
-
-    def at_end(run: str, name: str | None, least: str, words: str, following: bool) -> tuple:
-        folder = rundir.find(shared.runs.folder, run)
-        path = _chosen_log(folder, name)
-        return screen(folder, path, log_window.window(path, None, Wanted(LEVELS[least], words), LINES), following)
-
-    def show(run: str, name: str | None, least: str, words: str, following: bool) -> tuple:
-        """The whole page anew."""
-        try:
-            folder = rundir.find(shared.runs.folder, run)
-        except UnknownRun:
-            return (gr.skip(),) * (len(outputs) + 4)
-        paths = library.logs(folder)
-        names = [path.name for path in paths]
-        name = name if name in names else (names[-1] if names else None)
-        found = shared.store.bad_lines(run)
-        counts = shared.store.count_bad_lines(run)
-        return (
-            *at_end(run, name, least, words, following), gr.Dropdown(names, value=name),
-            _download(folder.path / name if name else None),
-            gr.Accordion(label=f"Lines that could not be used ({sum(counts.values()):,})"),
-            str(bad_lines(found, counts)),
-        )  # fmt: skip
-
+def _wire(page: Page, tab: gr.Tab) -> None:
+    """What happens when."""
+    held, outputs = [page.view, *page.chosen], page.outputs
     gr.on(
-        [tab.select, shared.chosen.change, start.input], show, chosen, [*outputs, start, whole, torn, bad],
-        trigger_mode="always_last", **quiet,
+        [tab.select, page.shared.chosen.change, page.start.input], partial(show, page), page.chosen,
+        [*outputs, page.start, page.whole, page.torn, page.bad], trigger_mode="always_last", **QUIET,
+    )  # fmt: skip
+    again_on = [page.level.input, page.text.submit, page.newest.click, page.follow.input]
+    gr.on(again_on, partial(again, page), held, outputs, **QUIET)
+    page.log.poll(partial(poll, page), held, outputs, trigger_mode="once", **QUIET)
+    page.log.lock(lambda: False, None, page.follow, **QUIET)
+    for button, back in ((page.older, True), (page.newer, False)):
+        button.click(partial(turn, page, back), held[:-1], [*outputs, page.follow], **QUIET)
+    page.error.click(
+        partial(jump, page), [page.shared.chosen, page.start], [*outputs, page.follow, page.level, page.text], **QUIET
+    )
+
+
+def show(page: Page, run: str, name: str | None, least: str, words: str, following: bool) -> tuple:
+    """The whole page anew."""
+    store = page.shared.store
+    try:
+        folder = rundir.find(page.shared.runs.folder, run)
+    except UnknownRun:
+        return (gr.skip(),) * (len(page.outputs) + 4)
+    names = [path.name for path in library.logs(folder)]
+    name = name if name in names else (names[-1] if names else None)
+    found, counts = store.bad_lines(run), store.count_bad_lines(run)
+    return (
+        *page.at_end(run, name, least, words, following), gr.Dropdown(names, value=name),
+        _download(folder.path / name if name else None),
+        gr.Accordion(label=f"Lines that could not be used ({sum(counts.values()):,})"),
+        str(bad_lines(found, counts)),
     )  # fmt: skip
 
-    def again(now: View, *said) -> tuple:
-        return at_end(*said) if now.run else (gr.skip(),) * len(outputs)
 
-    gr.on([level.input, text.submit, newest.click, follow.input], again, [view, *chosen], outputs, **quiet)
+def again(page: Page, now: View, *said) -> tuple:
+    return page.at_end(*said) if now.run else (gr.skip(),) * len(page.outputs)
 
-    def poll(now: View, run: str, name: str | None, *rest) -> tuple:
-        """What is new at the end, if there is any."""
-        folder = rundir.find(shared.runs.folder, run)
-        path = _chosen_log(folder, name)
-        same = (now.run, now.log, now.size) == (run, path.name, tail.size(path))
-        return (gr.skip(),) * len(outputs) if same and _going_on(folder) else at_end(run, name, *rest)
 
-    log.poll(poll, [view, *chosen], outputs, trigger_mode="once", **quiet)
-    log.lock(lambda: False, None, follow, **quiet)
+def poll(page: Page, now: View, run: str, name: str | None, *rest) -> tuple:
+    """What is new at the end, if there is any."""
+    folder = rundir.find(page.shared.runs.folder, run)
+    path = _chosen_log(folder, name)
+    same = (now.run, now.log, now.size) == (run, path.name, tail.size(path))
+    return (gr.skip(),) * len(page.outputs) if same and _going_on(folder) else page.at_end(run, name, *rest)
 
-    def turn(now: View, run: str, name: str | None, least: str, words: str, back: bool) -> tuple:
-        if not now.run:
-            return (gr.skip(),) * (len(outputs) + 1)
-        folder = rundir.find(shared.runs.folder, run)
-        path, wanted = _chosen_log(folder, name), Wanted(LEVELS[least], words)
-        window = (
-            log_window.window(path, now.start, wanted, LINES) if back
-            else log_window.onward(path, now.end, wanted, LINES)
-        )  # fmt: skip
-        return *screen(folder, path, window, False), False
 
-    for button, back in ((older, True), (newer, False)):
-        button.click(
-            lambda now, *said, back=back: turn(now, *said, back=back), [view, *chosen[:-1]], [*outputs, follow], **quiet
-        )  # fmt: skip
+def turn(page: Page, back: bool, now: View, run: str, name: str | None, least: str, words: str) -> tuple:
+    """The stretch before or after the one on the screen."""
+    if not now.run:
+        return (gr.skip(),) * (len(page.outputs) + 1)
+    folder = rundir.find(page.shared.runs.folder, run)
+    path, wanted = _chosen_log(folder, name), Wanted(LEVELS[least], words)
+    window = (
+        log_window.window(path, now.start, wanted, LINES) if back
+        else log_window.onward(path, now.end, wanted, LINES)
+    )  # fmt: skip
+    return *page.screen(folder, path, window, False), False
 
-    def jump(run: str, name: str | None) -> tuple:
-        folder = rundir.find(shared.runs.folder, run)
-        path = _chosen_log(folder, name)
-        found = first_error(shared.store, run, _attempt(folder, path))
-        window = log_window.around(path, found.offset, LINES)
-        return *screen(folder, path, window, False, found.offset), False, "everything", ""
 
-    error.click(jump, [shared.chosen, start], [*outputs, follow, level, text], **quiet)
+def jump(page: Page, run: str, name: str | None) -> tuple:
+    """To the first error, whatever the filter was."""
+    folder = rundir.find(page.shared.runs.folder, run)
+    path = _chosen_log(folder, name)
+    found = first_error(page.shared.store, run, _attempt(folder, path))
+    window = log_window.around(path, found.offset, LINES)
+    return *page.screen(folder, path, window, False, found.offset), False, "everything", ""
 
 
 def _chosen_log(run: RunDir, name: str | None) -> Path:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from browser import dashboard, opened, violations
 from playwright.sync_api import expect
+from plotly import graph_objects
 from test_app import add_step, make
 from test_store import attacked, game
 from test_supervise import start, until
@@ -57,7 +58,7 @@ def growing(tmp_path):
 def refreshes(page):
     """The bodies of the requests for new points that the page has sent since."""
     sent = []
-    page.on("request", lambda one: sent.append(one.post_data) if '"refresh"' in (one.post_data or "") else None)
+    page.on("request", lambda one: sent.append(one.post_data) if one.url.endswith("/second-opinion/points") else None)
     return sent
 
 
@@ -189,6 +190,17 @@ def test_a_plot_is_saved_as_csv_and_png(growing):
         )
 
 
+def test_plotly_knows_all_that_the_plots_say(growing):
+    """Its script passes over a misspelt attribute, its Python package names it."""
+    figures = """[...document.querySelectorAll('.so-plot')].filter((plot) => plot.data).map((plot) => ({
+      data: plot.data.map((trace) => ({...trace, x: Array.from(trace.x), y: Array.from(trace.y)})),
+      layout: JSON.parse(JSON.stringify(plot.layout))}))"""
+    with dashboard(growing.path.parent) as address, opened(address) as page:
+        wait_for_curves(page)
+        drawn = page.evaluate(figures)
+    assert len(drawn) > 2 and all(len(graph_objects.Figure(figure).data) == len(figure["data"]) for figure in drawn)
+
+
 def test_a_step_opens_its_games(growing):
     with dashboard(growing.path.parent) as address, opened(address) as page:
         wait_for_curves(page)
@@ -265,10 +277,13 @@ def test_with_a_login_nothing_is_told_or_done_without_it(tmp_path):
         body = {"data": {"run": "", "when": "now"}, "component_id": 5, "fn_name": "stop", "session_hash": "x"}
         assert httpx.post(address + "gradio_api/component_server", json=body).status_code == 401
         assert httpx.get(address + "config").status_code == 401
+        wish = {"run": "", "board": "live", "since": {}, "smoothing": 0, "axis": "step"}
+        assert httpx.post(address + "second-opinion/points", json=wish).status_code == 401
         with httpx.Client() as client:
             assert client.post(address + "login", data={"username": "me", "password": "wrong"}).status_code == 400
             assert client.post(address + "login", data={"username": "me", "password": "secret"}).status_code == 200
             assert client.get(address + "config").status_code == 200
+            assert client.post(address + "second-opinion/points", json=wish).status_code == 200
 
 
 def test_a_page_of_another_site_cannot_speak_to_the_dashboard(tmp_path):
