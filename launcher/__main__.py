@@ -16,6 +16,8 @@ from launcher import (
     command,
     config,
     engine,
+    evaluation_verbs,
+    evaluations,
     export,
     judge_check,
     memory_report,
@@ -128,6 +130,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--out", type=Path, help="a new or empty folder (default: export, in the run's folder)")
     verb("ingest", do_ingest, "bring the index up to date with the files of all runs")
     verb("setup", do_setup, "install the CPU engine and build the demo model, whatever is missing", as_json=False)
+    evaluation_verbs.add(verb, say)
     _data_verbs(verbs)
     _engine_verbs(verbs)
     verb(
@@ -381,6 +384,7 @@ def do_ingest(asked) -> int:
     here = Runs.here()
     with Store(here.store_path) as store:
         counts = {run.id: report.counts(ingest(store, run.path)) for run in rundir.every(here.folder)}
+        evaluations.refresh(here, store)
     say({"runs": counts}, asked, f"read the files of {len(counts)} runs")
     return 0
 

@@ -256,3 +256,18 @@ def health(db: Database) -> None:
             PRIMARY KEY (run, id)
         ) WITHOUT ROWID"""
     )
+
+
+@migrations()
+def evaluations(db: Database) -> None:
+    """Every number of every evaluation's table. `models` is JSON, `of` the notes that a share was counted from."""
+    db.conn.execute(
+        "CREATE TABLE evaluations (id TEXT PRIMARY KEY, created REAL NOT NULL, notes TEXT NOT NULL, models TEXT NOT NULL)"
+    )
+    db.conn.execute(
+        """CREATE TABLE evaluation_scores (
+            evaluation TEXT NOT NULL REFERENCES evaluations (id), player TEXT NOT NULL, role TEXT NOT NULL,
+            how TEXT NOT NULL, measure TEXT NOT NULL, value REAL, low REAL, high REAL, of INTEGER
+        )"""
+    )
+    db.conn.execute("CREATE INDEX evaluation_scores_measure ON evaluation_scores (measure, evaluation)")

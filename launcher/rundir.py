@@ -67,6 +67,11 @@ def runs_folder() -> Path:
     return Path(os.environ.get("SECOND_OPINION_RUNS") or PROJECT / "runs").resolve()
 
 
+def is_id(name: str) -> bool:
+    """It has the form of an id, and is safe as a folder's name."""
+    return bool(_ID.fullmatch(name))
+
+
 def find(runs: Path, id: str) -> RunDir:
     """The run's folder. Errors: UnknownRun, also for anything that is no run id, such as a path."""
     if not _ID.fullmatch(id) or not (runs / id / "config.json").is_file():

@@ -45,6 +45,8 @@ ERROR_TYPES: dict[ErrorType, tuple[str, ...]] = {
     ErrorType.DRUG_INTERACTION: ("pharmacotherapy",),
 }
 MEDEC_TYPES = tuple(dict.fromkeys(name for names in ERROR_TYPES.values() for name in names))
+MEDEC_NAMES = {name.casefold(): name for name in MEDEC_TYPES}
+"""Letter case aside, a file may name an error as it likes."""
 
 ID = "Text ID"
 CSV_COLUMNS = (ID, "Text", "Corrected Text", "Error Type", "Error Flag")
@@ -89,6 +91,8 @@ class Medec(NamedTuple):
     clean: list[CleanNote]
     blank: int
     """Rows without content that were skipped: the official test file stands in for its UW part with such rows."""
+    kinds: dict[str, str]
+    """Case id -> MEDEC's own name for its error."""
 
 
 class _Row(NamedTuple):
@@ -141,6 +145,7 @@ def parse(content: bytes, file: str) -> Medec:
         cases=[_case(row) for row in rows if row.flag == "1"],
         clean=[CleanNote(row.id, row.note) for row in rows if row.flag == "0"],
         blank=items.count(None),
+        kinds={row.id: MEDEC_NAMES[row.error_type.casefold()] for row in rows if row.flag == "1"},
     )
 
 

@@ -1,0 +1,111 @@
+"""The command line's verbs for evaluations: `evaluate` and `evaluations`."""
+
+import argparse
+import sys
+import typing
+from collections.abc import Callable
+
+from launcher import evaluation_result, evaluations, report
+from launcher.evaluations import Request
+from launcher.runs import Runs
+from launcher.store import Store
+from medical_team.evaluation import How, Progress, sets
+
+FAILED = 1
+
+
+def add(verb: Callable[..., argparse.ArgumentParser], say: Callable) -> None:
+    """`verb` makes a verb's parser, `say` prints an answer; both are the command line's own."""
+    evaluate = verb("evaluate", lambda asked: do_evaluate(asked, say), "evaluate models on notes with known labels")
+    evaluate.add_argument("models", nargs="*", metavar="MODEL", help=_help("models"))
+    evaluate.add_argument("--data", help=_help("data"))
+    evaluate.add_argument("--view", choices=typing.get_args(sets.View), help=_help("view"))
+    evaluate.add_argument("--how", nargs="+", choices=list(How), help=_help("how"))
+    evaluate.add_argument("--attack", action="store_true", default=None, help=_help("attack"))
+    evaluate.add_argument("--keep-seen", action="store_true", default=None, help=_help("keep_seen"))
+    evaluate.add_argument("--device", choices=("cpu", "cuda"), help=_help("device"))
+    evaluate.add_argument("--style", choices=("full", "short"), help=_help("style"))
+    for name, kind in (
+        ("cases", int),
+        ("temperature", float),
+        ("most_tokens", int),
+        ("gpu_share", float),
+        ("seed", int),
+    ):
+        evaluate.add_argument(f"--{name.replace('_', '-')}", type=kind, help=_help(name))
+    evaluate.add_argument("--work", metavar="ID", help=argparse.SUPPRESS)
+    shown = verb("evaluations", lambda asked: do_evaluations(asked, say), "list the evaluations, or show one")
+    shown.add_argument("id", nargs="?", help="the evaluation's id: shows its tables")
+    shown.add_argument("--stop", action="store_true", help="stop it")
+
+
+def _help(name: str) -> str:
+    return (Request.model_fields[name].description or "").replace("%", "%%")
+
+
+def request_of(asked: argparse.Namespace) -> Request:
+    given = {name: getattr(asked, name, None) for name in Request.model_fields}
+    return Request(**{name: value for name, value in given.items() if value not in (None, [])})
+
+
+def do_evaluate(asked, say) -> int:
+    here = Runs.here()
+    one = evaluations.find(here, asked.work) if asked.work else evaluations.create(here, request_of(asked))
+    print(f"evaluation {one.id}", file=sys.stderr)
+    done = evaluations.work(here, one, Told())
+    if done.state != "done":
+        print(f"error: {done.reason}", file=sys.stderr)
+        return FAILED
+    say(lambda: _answer(one), asked, lambda: _text(one))
+    return 0
+
+
+class Told:
+    """Prints progress, a line for each thing that is done."""
+
+    def __init__(self):
+        self._last = ""
+
+    def __call__(self, now: Progress) -> None:
+        if now.doing != self._last:
+            self._last = now.doing
+            print(f"{now.done} of {now.of} replies; {now.doing}", file=sys.stderr, flush=True)
+
+
+def do_evaluations(asked, say) -> int:
+    here = Runs.here()
+    if asked.id is None:
+        found = [(one, evaluations.look(one), evaluations.about(one)) for one in evaluations.every(here)]
+        answer = [{"id": one.id, "state": now.state, "notes": told.notes, "models": list(told.request.models)}
+                  for one, now, told in found]  # fmt: skip
+        rows = [("id", "state", "notes", "models")]
+        rows += [(one.id, now.state, told.notes, " ".join(told.request.models)) for one, now, told in found]
+        say({"evaluations": answer}, asked, lambda: report.columns(rows))
+        return 0
+    one = evaluations.find(here, asked.id)
+    if asked.stop:
+        evaluations.stop(one)
+        say({"id": one.id, "stop": True}, asked, f"evaluation {one.id} will stop")
+        return 0
+    with Store(here.store_path) as store:
+        evaluations.refresh(here, store)
+    say(lambda: _answer(one), asked, lambda: _text(one))
+    return 0
+
+
+def _answer(one: evaluations.EvalDir) -> dict:
+    found = evaluations.result(one)
+    return {
+        "id": one.id, "folder": str(one.path), "state": evaluations.look(one).model_dump(mode="json"),
+        "about": evaluations.about(one).model_dump(mode="json"),
+        "result": found.model_dump(mode="json") if found else None,
+    }  # fmt: skip
+
+
+def _text(one: evaluations.EvalDir) -> str:
+    found, told = evaluations.result(one), evaluations.about(one)
+    if found is None:
+        now, far = evaluations.look(one), evaluations.progress(one)
+        done = f", {far.done} of {far.of} replies; {far.doing}" if far else ""
+        return f"evaluation {one.id}: {now.state}{f' ({now.reason})' if now.reason else ''}{done}"
+    return f"{evaluation_result.markdown(found, told.source, told.text)}\n{one.path}"
