@@ -13,7 +13,7 @@ from medical_team.evaluation import Player, sets
 
 START = "start"
 _OF_RUN = re.compile(r"(?P<run>\d{8}-\d{6}-[0-9a-f]{4})(?:@(?P<at>start|\d+))?")
-_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 def player(runs: Runs, name: str, style: prompts.Style | None) -> Player:

@@ -38,9 +38,11 @@ def test_both_views_of_a_medec_file(tmp_path):
     )
     pairs, published = sets.read(file), sets.read(file, "published")
     assert [(note.id, note.text, note.truth, note.kind) for note in pairs.notes] == [
-        ("a/safe", "right dose", Label.SAFE, "pharmacotherapy"), ("a/harmful", "wrong dose", Label.HARMFUL, "pharmacotherapy"),
-        ("c/safe", "right bug", Label.SAFE, "causalOrganism"), ("c/harmful", "wrong bug", Label.HARMFUL, "causalOrganism"),
-    ]  # fmt: skip
+        ("a/safe", "right dose", Label.SAFE, "pharmacotherapy"),
+        ("a/harmful", "wrong dose", Label.HARMFUL, "pharmacotherapy"),
+        ("c/safe", "right bug", Label.SAFE, "causalOrganism"),
+        ("c/harmful", "wrong bug", Label.HARMFUL, "causalOrganism"),
+    ]
     assert sets.balance(published.notes) == (2, 1)
     clean = next(note for note in published.notes if note.truth is Label.SAFE)
     assert (clean.text, clean.clean, clean.asked) == ("all is well", None, None)

@@ -30,6 +30,7 @@ def test_opening_applies_every_migration_once_and_in_order(tmp_path):
         "reviewed_facets",
         "step_judge",
         "health",
+        "evaluations",
     ]
     assert names(path) == [migration.name for migration in migrations._migrations]
 
@@ -82,4 +83,5 @@ def test_processes_that_open_a_new_database_at_once_agree(tmp_path):
         "reviewed_facets",
         "step_judge",
         "health",
+        "evaluations",
     ]
