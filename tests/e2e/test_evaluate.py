@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
@@ -62,8 +63,8 @@ def test_every_number_of_the_table_by_hand_from_the_exported_predictions(answer)
         ]
         assert len(mine) == 30
         right = [one["answer"] == one["truth"] for one in mine]
-        tp, fn = (sum(one["truth"] == "Harmful" and ok is hit for one, ok in zip(mine, right)) for hit in (True, False))
-        tn, fp = (sum(one["truth"] == "Safe" and ok is hit for one, ok in zip(mine, right)) for hit in (True, False))
+        counts = Counter((one["truth"], ok) for one, ok in zip(mine, right, strict=True))
+        tp, fn, tn, fp = (counts[truth, ok] for truth in ("Harmful", "Safe") for ok in (True, False))
         pairs = {one["case"]: [] for one in mine}
         for one, ok in zip(mine, right, strict=True):
             pairs[one["case"]].append(ok)
