@@ -7,7 +7,7 @@ import gradio as gr
 from launcher.runs import Runs
 from launcher.store import Store
 
-TABS = ("run", "live", "games", "judge", "logs", "history")
+TABS = ("run", "live", "games", "judge", "evaluate", "logs", "history")
 
 
 @dataclass(frozen=True)

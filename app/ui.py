@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 
 from app import status
-from app.pages import games, history, judge, live, logs, run
+from app.pages import evaluate, games, history, judge, live, logs, run
 from app.shared import TABS, Shared
 from launcher.reading import Unreadable
 from launcher.rundir import UnknownRun, find
@@ -21,7 +21,8 @@ from launcher.store_page import GameFilter
 
 TITLE = "Second Opinion"
 GAME_FILTER = TypeAdapter(GameFilter)
-PAGES = dict(zip(TABS, (run.build, live.build, games.build, judge.build, logs.build, history.build), strict=True))
+BUILDERS = (run.build, live.build, games.build, judge.build, evaluate.build, logs.build, history.build)
+PAGES = dict(zip(TABS, BUILDERS, strict=True))
 
 SEEN = "second-opinion-seen"
 LOADED = f"""() => {{
