@@ -131,7 +131,7 @@ FLAGS: dict[str, Callable[[Start], Value]] = {
     "--ckpt.path": lambda s: s.rundir.checkpoints,
     "--ckpt.save_steps": lambda s: s.config.checkpoint.steps or -1,
     "--ckpt.max_num": lambda s: s.config.checkpoint.keep,
-    "--ckpt.save_hf": lambda s: s.config.checkpoint.huggingface,
+    "--ckpt.save_hf": lambda s: s.config.checkpoint.huggingface or s.config.train.frozen_share > 0,
     "--ckpt.best_metric_key": lambda s: "none",  # a "best" checkpoint would become the one that a resume loads
     "--ckpt.load_enable": lambda s: s.attempt > 1,
     "--logger.tensorboard_dir": lambda s: s.rundir.tensorboard if s.config.logging.tensorboard else None,
@@ -183,8 +183,12 @@ def agent_settings(start: Start) -> AgentSettings:
         prompts_per_step=calls_per_step // config.cluster.rollout_engines,
         style=config.prompt_style,
         baseline_decay=config.train.baseline_decay,
+        role_baseline=config.train.role_baseline,
         judge=config.judge,
-        frozen_model=config.policy if config.custom_configs.no_defender_turn else None,
+        frozen_model=config.policy if config.custom_configs.no_defender_turn or config.train.frozen_share else None,
+        frozen_share=config.train.frozen_share,
+        checkpoints=start.rundir.checkpoints if config.train.frozen_share else None,
+        seed=config.seed,
     )
 
 

@@ -66,6 +66,12 @@ class Train(Section):
     """OpenRLHF's reward normalisation. It acts only on the output of a reward model, so it changes nothing here."""
     baseline_decay: float = Field(default=0.95, ge=0, lt=1)
     """Decay of the exponential mean that is taken from each role's rewards."""
+    role_baseline: bool = True
+    """Take from each reward what its role usually earns in its category, before OpenRLHF centres the whole batch."""
+    frozen_share: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of the adversarial prompts that are played against a frozen opponent, in turn the start model and the newest
+    checkpoint: two games, in each of which one player is trained. Each opponent is held in the rollout process besides the
+    policy; checkpoints are then kept in the Hugging Face format too. Charts count these games like all others."""
 
 
 class Rollout(Section):
@@ -279,6 +285,10 @@ def _estimator_fits(config: RunConfig):
 def _mode_fits(config: RunConfig):
     if config.mode is Mode.ASSESSOR_ONLY and config.custom_configs.no_defender_turn:
         yield "custom_configs.no_defender_turn leaves nobody to train in the mode assessor_only"
+    if config.train.frozen_share and (config.mode is Mode.ASSESSOR_ONLY or config.custom_configs.no_attacker_turn):
+        yield "train.frozen_share needs games with an attacker: set it to 0, or let the attacker play"
+    if config.train.frozen_share and config.custom_configs.no_defender_turn:
+        yield "train.frozen_share must be 0 with custom_configs.no_defender_turn: every game has a frozen opponent then"
     if config.mode is Mode.ASSESSOR_ONLY and config.cluster.rollout_engines > 1:
         yield "the mode assessor_only runs with cluster.rollout_engines 1"
 

@@ -30,9 +30,18 @@ class AgentSettings(BaseModel):
     """Training prompts that one rollout engine gets for one step."""
     style: prompts.Style = "full"
     baseline_decay: float = Field(default=0.95, ge=0, lt=1)
+    role_baseline: bool = True
+    """Take from each reward what its role usually earns in its category."""
     judge: JudgeSettings = JudgeSettings()
     frozen_model: str | None = None
-    """Model that holds the assessor's seat where `no_defender_turn` trains the attacker alone."""
+    """The start model, where it plays: as a frozen opponent, or as the assessor where `no_defender_turn` trains the
+    attacker alone."""
+    frozen_share: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of the adversarial games that are played against a frozen opponent."""
+    checkpoints: Path | None = None
+    """Folder of the run's checkpoints, from which past opponents come."""
+    seed: int = 0
+    """Draws which games have a frozen opponent."""
 
     @property
     def writer(self) -> str:

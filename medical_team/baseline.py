@@ -1,12 +1,13 @@
 """The role-conditioned baseline: what a seat usually earns in a category, taken from its reward before it is sent.
 
 After SPIRAL (arXiv 2506.24119): self-play on one shared policy without one lets the stronger role's reward drown the
-other's. One exponential mean per (role, category), read before it is updated.
+other's. One exponential mean per (role, category), read before it is updated. Games against a frozen opponent have means
+of their own: what is usual against a player that stays as it is, is something else.
 """
 
 from medical_team.types import Category, Role
 
-Key = tuple[Role, Category]
+Key = tuple[Role, Category, bool]
 
 
 class Baselines:
@@ -16,8 +17,9 @@ class Baselines:
         self.decay = decay
         self._means: dict[Key, float] = {}
 
-    def center(self, role: Role, category: Category, raw: float) -> float:
-        """The baseline to subtract from `raw`; then learns from `raw`."""
-        baseline = self._means.get((role, category), raw)
-        self._means[role, category] = self.decay * baseline + (1 - self.decay) * raw
+    def center(self, role: Role, category: Category, raw: float, frozen: bool = False) -> float:
+        """The baseline to subtract from `raw`; then learns from `raw`. `frozen`: of a game against a frozen opponent."""
+        key = (role, category, frozen)
+        baseline = self._means.get(key, raw)
+        self._means[key] = self.decay * baseline + (1 - self.decay) * raw
         return baseline

@@ -13,6 +13,9 @@ from medical_team.judge import Judge, Question, dataset_verdict
 from medical_team.parsing import parse_label, parse_turn
 from medical_team.types import Category, Label, Reply, Role, Sample, Turn, Verdict
 
+SELF = "self"
+"""The opponent where one policy holds both seats."""
+
 
 class Player(Protocol):
     async def reply(self, messages: list[dict[str, str]], cot: bool) -> Reply:
@@ -68,6 +71,10 @@ class Table:
     judge: Judge
     config: GameConfig = GameConfig()
     style: prompts.Style = "full"
+    opponent: str = SELF
+    """Name of the frozen model that holds one of the seats."""
+    trained: frozenset[Role] = frozenset(Role)
+    """Roles that are trained: both, or the one that plays against a frozen opponent."""
 
     @property
     def cot(self) -> bool:
@@ -135,7 +142,7 @@ def is_faithful(category: Category, verdict: Verdict) -> bool | None:
 
 
 def _seated(table: Table, attacker: Seat, assessor: Seat) -> tuple[Seat, Seat]:
-    return attacker, replace(assessor, trained=not table.config.no_defender_turn)
+    return tuple(replace(seat, trained=seat.turn.role in table.trained) for seat in (attacker, assessor))
 
 
 def _attacker_seat(config: GameConfig, turn: Turn, verdict: Verdict | None, answer: Label | None) -> Seat:

@@ -9,7 +9,7 @@ import asyncio
 import sys
 import time
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # OpenRLHF loads this file by its path alone
@@ -19,6 +19,7 @@ from openrlhf.utils.agent import AgentExecutorBase  # noqa: E402
 from medical_team import agent_settings, data, prompts  # noqa: E402
 from medical_team.game import Game, PromptTooLong, Table, assess, play  # noqa: E402
 from medical_team.judge.probing import MODELS, Prober  # noqa: E402
+from medical_team.opponents import Opponents, against, seats  # noqa: E402
 from medical_team.records import GameLog, GameRecord, read_folder  # noqa: E402
 from medical_team.scoring import Bookkeeper, numbers  # noqa: E402
 from medical_team.types import Reply, Sample  # noqa: E402
@@ -100,11 +101,7 @@ class AgentExecutor(AgentExecutorBase):
         folder, writer = self.settings.games.parent / "probes", self.settings.writer
         self.prober = Prober(self.judge, share, folder, self.settings.run, self.settings.attempt, writer)
         self._probes: set[asyncio.Task] = set()
-        self.frozen = None
-        if self.config.no_defender_turn:
-            from medical_team.frozen import FrozenModel
-
-            self.frozen = FrozenModel(self.settings.frozen_model)
+        self.opponents = Opponents(self.settings)
         self._calls: dict[int, _Calls] = {}
 
     async def execute(self, prompt, label, sampling_params, max_length, hf_tokenizer, llm_engine, images=None):
@@ -123,11 +120,14 @@ class AgentExecutor(AgentExecutorBase):
         wanted = self._calls.pop(key).count
         mode, sample = data.read_label(label)
         step = self.books.step_of(mode)
-        table = Table(policy, policy, self.judge, self.config, self.settings.style)
-        if mode == "train" and self.frozen:
-            table = replace(table, assessor=self.frozen.player(*policy.sampling))
-        seats_each = 1 if mode == "eval" or self.config.no_defender_turn else 2
-        games = [self._play_out(table, mode, step, sample) for _ in range(-(-wanted // seats_each))]
+        tables = [Table(policy, policy, self.judge, self.config, self.settings.style)]
+        if mode == "train" and (opponent := self.opponents.draw(sample, step, self.config)):
+            tables = against(tables[0], opponent, self.config)
+        games = [
+            self._play_out(table, mode, step, sample)
+            for table in tables
+            for _ in range(-(-wanted // len(tables) // seats(table, mode)))
+        ]
         return [trajectory for game in await asyncio.gather(*games) for trajectory in game]
 
     async def _play_out(self, table: Table, mode: str, step: int, sample: Sample) -> list[dict]:
@@ -138,10 +138,10 @@ class AgentExecutor(AgentExecutorBase):
                 game = await (assess if mode == "eval" else play)(table, sample)
             except Exception as error:  # raised from here it would end the whole run; the record says what happened
                 why = str(error) if isinstance(error, PromptTooLong) else f"error: {type(error).__name__}: {error}"
-                record = self.books.broken(sample, mode, step, started, time.time(), why)
+                record = self.books.broken(sample, mode, step, started, time.time(), why, table.opponent)
                 self.log.append(record)
-                return [_trajectory(record, None, table.attacker.silence())] * 2
-            record = self.books.record(game, mode, step, started, time.time())
+                return [_trajectory(record, None, self._silence(table))] * seats(table, mode)
+            record = self.books.record(game, mode, step, started, time.time(), table.opponent)
             self.log.append(record)
             self._probe(game, mode, step)
             if game.valid or not self.config.remove_ties:
@@ -151,6 +151,11 @@ class AgentExecutor(AgentExecutorBase):
             for turn, seat in zip(record.turns, game.seats, strict=True)
             if turn.trained or mode == "eval"
         ]
+
+    @staticmethod
+    def _silence(table: Table) -> Rollout:
+        """Of the policy in training, whichever seat it has."""
+        return next(player for player in (table.attacker, table.assessor) if isinstance(player, Policy)).silence()
 
     def _probe(self, game: Game, mode: str, step: int) -> None:
         """Beside the games: nobody waits for it."""

@@ -85,7 +85,7 @@ class GameRecord(_Record):
     category: Category
     error_type: ErrorType
     opponent: str
-    """"self", or the name of the frozen model that held one of the seats."""
+    """"self", or the folder or hub name of the frozen model that held one of the seats."""
     seed_note: str
     """The note that the game started from."""
     clean_note: str

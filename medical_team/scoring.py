@@ -2,7 +2,7 @@
 
 from medical_team.agent_settings import AgentSettings
 from medical_team.baseline import Baselines
-from medical_team.game import Game, Seat
+from medical_team.game import SELF, Game, Seat
 from medical_team.records import GameRecord, TurnRecord, VerdictRecord
 from medical_team.types import Role, Sample, Verdict
 
@@ -32,7 +32,7 @@ class Bookkeeper:
             if record.valid and record.attempt == last_start[record.step]:
                 for turn in record.turns:
                     if turn.trained:
-                        self._baselines.center(turn.role, record.category, turn.raw_reward)
+                        self._baselines.center(turn.role, record.category, turn.raw_reward, record.opponent != SELF)
 
     def step_of(self, mode: Mode) -> int:
         """The step that the next prompt is for: call once per prompt. An evaluation belongs to the last finished step."""
@@ -42,29 +42,35 @@ class Bookkeeper:
         self._prompts += 1
         return finished + 1
 
-    def record(self, game: Game, mode: Mode, step: int, started: float, ended: float) -> GameRecord:
+    def record(
+        self, game: Game, mode: Mode, step: int, started: float, ended: float, opponent: str = SELF
+    ) -> GameRecord:
         """The whole game. Learns from its rewards if it is a training game that has a truth."""
-        turns = tuple(self._turn(game, mode, index, seat) for index, seat in enumerate(game.seats))
+        frozen = opponent != SELF
+        turns = tuple(self._turn(game, mode, index, seat, frozen) for index, seat in enumerate(game.seats))
         tie = not game.valid and self._remove_ties
         return self._note_down(
             game.sample, mode, step, started, ended, note=game.note, turns=turns, truth=game.truth, valid=game.valid,
             verdict=_verdict(game.verdict), attack_verdict=_verdict(game.attack_verdict),
-            drop_reason=f"tie: {game.verdict.reason}" if tie else None,
+            drop_reason=f"tie: {game.verdict.reason}" if tie else None, opponent=opponent,
         )  # fmt: skip
 
-    def broken(self, sample: Sample, mode: Mode, step: int, started: float, ended: float, why: str) -> GameRecord:
+    def broken(
+        self, sample: Sample, mode: Mode, step: int, started: float, ended: float, why: str, opponent: str = SELF
+    ) -> GameRecord:
         """A game that could not be played to its end, and why."""
         return self._note_down(
             sample, mode, step, started, ended, note=sample.note, turns=(), truth=None, valid=False,
-            verdict=None, attack_verdict=None, drop_reason=why,
+            verdict=None, attack_verdict=None, drop_reason=why, opponent=opponent,
         )  # fmt: skip
 
-    def _turn(self, game: Game, mode: Mode, index: int, seat: Seat) -> TurnRecord:
+    def _turn(self, game: Game, mode: Mode, index: int, seat: Seat, frozen: bool) -> TurnRecord:
         turn, raw, baseline, sent = seat.turn, seat.raw_reward, 0.0, 0.0
         if mode == "eval":
             sent = float(bool(seat.correct))
         elif game.valid and seat.trained:
-            baseline = self._baselines.center(turn.role, game.sample.category, raw)
+            if self._settings.role_baseline:
+                baseline = self._baselines.center(turn.role, game.sample.category, raw, frozen)
             sent = raw - baseline
         return TurnRecord(
             seat=index, trained=seat.trained and mode == "train", role=turn.role, prompt=turn.prompt, raw=turn.reply.text,
@@ -79,8 +85,8 @@ class Bookkeeper:
         return GameRecord(
             run=settings.run, attempt=settings.attempt, game=f"{settings.attempt}-{settings.writer}-{self._games}",
             sample=sample.id, case=sample.case, mode=mode, step=step, category=sample.category,
-            error_type=sample.error_type, opponent=settings.frozen_model or "self", seed_note=sample.note,
-            clean_note=sample.clean, started=started, ended=ended, **rest,
+            error_type=sample.error_type, seed_note=sample.note, clean_note=sample.clean, started=started, ended=ended,
+            **rest,
         )  # fmt: skip
 
 

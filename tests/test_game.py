@@ -139,12 +139,12 @@ def test_direct_chat_asks_for_the_answer_alone():
     assert "<think>" not in assessor.heard[0][0]["content"]
 
 
-def test_no_defender_turn_trains_the_attacker_alone():
-    judge = FixedJudge(Label.HARMFUL, False)
-    game = run(play(table(Scripted(say(ERROR)), Scripted(say("Safe")), judge, no_defender_turn=True),
-                    sample(Category.ADVERSARIAL_HARMFUL)))  # fmt: skip
-    assert [seat.trained for seat in game.seats] == [True, False]
-    assert game.seats[0].parts["deception"] == 1.0
+@pytest.mark.parametrize("role", list(Role))
+def test_of_a_game_with_a_frozen_opponent_one_seat_is_trained(role):
+    players = table(Scripted(say(ERROR)), Scripted(say("Safe")), FixedJudge(Label.HARMFUL, False))
+    game = run(play(replace(players, trained=frozenset({role})), sample(Category.ADVERSARIAL_HARMFUL)))
+    assert [seat.turn.role for seat in game.seats if seat.trained] == [role]
+    assert [seat.turn.role for seat in game.seats] == [Role.ATTACKER, Role.ASSESSOR]
 
 
 def test_an_attacker_is_told_its_task_and_the_note_is_never_filled_in():
