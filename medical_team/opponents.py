@@ -36,11 +36,15 @@ class Opponents:
         """
         settings = self._settings
         if config.no_defender_turn:
-            return self._load(settings.frozen_model)
+            return self.start()
         lot = random.Random(f"{settings.seed} {step} {sample.id}").random()
         if not sample.category.adversarial or lot >= settings.frozen_share:
             return None
         return self._load(name_of(step, settings.frozen_model, settings.checkpoints))
+
+    def start(self) -> Opponent:
+        """The start model."""
+        return self._load(self._settings.frozen_model)
 
     def _load(self, name: str) -> Opponent:
         start = self._settings.frozen_model

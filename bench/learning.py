@@ -1,0 +1,149 @@
+"""What each ingredient of the method is worth on the demo: `.venv/bin/python bench/learning.py`.
+
+Trains every arm on every seed from the same start model, evaluates each final model on the demo's 200 held-out notes, and
+writes a table and a figure to bench/results. Arms and seeds that are in learning.jsonl already are not run again, so an
+interrupted bench goes on where it was. With `--arms` and `--seeds` a part of it is run.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from bench.learning_report import table, write  # noqa: E402
+from launcher import command, config, evaluations, state, supervise  # noqa: E402
+from launcher.config import DEMO_MODEL  # noqa: E402
+from launcher.evaluations import Request  # noqa: E402
+from launcher.rundir import RunDir  # noqa: E402
+from launcher.runs import Runs  # noqa: E402
+from launcher.state import End, State  # noqa: E402
+
+RESULTS = PROJECT / "bench" / "results"
+FROZEN = {"train.frozen_share": 0.25}
+
+
+class Arm(NamedTuple):
+    about: str
+    preset: str
+    settings: dict[str, Any]
+    agent: Path | None = None
+    """In place of the project's agent."""
+
+
+ARMS = {
+    "full": Arm("self-play, role baseline, frozen opponents in a quarter of the attacks", "cpu-demo", FROZEN),
+    "no role baseline": Arm("OpenRLHF's batch mean alone", "cpu-demo", FROZEN | {"train.role_baseline": False}),
+    "no frozen opponents": Arm("self-play alone: the preset as it is", "cpu-demo", {}),
+    "attacker off": Arm(
+        "two assessors on each note of the data set", "cpu-demo", {"custom_configs.no_attacker_turn": True}
+    ),
+    "single turn": Arm("the guide's reward function, two replies a note", "assessor-only", {}),
+    "ancestor's reward": Arm(
+        "an absolute judge, realism always paid", "cpu-demo", FROZEN, PROJECT / "bench" / "ancestor_agent.py"
+    ),
+}  # fmt: skip
+
+
+def train(runs: Runs, arm: Arm, seed: int, steps: int) -> RunDir:
+    """One run of the arm, to its end. Errors: RuntimeError for one that did not finish."""
+    changes = {"seed": seed, "train.steps": steps, "eval.steps": 0, "checkpoint.steps": max(1, steps // 3)}
+    run = runs.create(config.resolve(arm.preset, changes | arm.settings))
+    if arm.agent:
+        ended = _with_agent(runs, run, arm.agent, steps)
+    else:
+        runs.start(run)
+        ended = runs.wait(run)
+    if ended.state != End.DONE:
+        raise RuntimeError(f"run {run.id} is {ended.state}: {ended.reason}; {run.path} has its log")
+    return run
+
+
+def _with_agent(runs: Runs, run: RunDir, agent: Path, steps: int) -> State:
+    """Supervised in this process, for the launcher itself offers no other agent."""
+    ours, command.AGENT = command.AGENT, agent
+    now = time.time()
+    state.write(run, State(steps=steps, started=now, last_event=now))
+    try:
+        return supervise.supervise(run, runs.store_path)
+    finally:
+        command.AGENT = ours
+
+
+def measure(runs: Runs, run: RunDir, cases: int) -> dict[str, float | None]:
+    """The final model, and the start model beside it, on notes that no run was trained on."""
+    one = evaluations.create(runs, Request(models=(DEMO_MODEL, run.id), cases=cases, attack=True))
+    ended = evaluations.work(runs, one)
+    if ended.state != "done":
+        raise RuntimeError(f"evaluation {one.id}: {ended.reason}")
+    found = evaluations.result(one)
+    values = {
+        (column.name, column.how, column.role): {m.name: m.value for m in column.measures} for column in found.columns
+    }
+    cells = {(cell.attacker, cell.assessor): cell.success for cell in found.cells}
+
+    def of(player: str) -> dict[str, float | None]:
+        greedy, sampled, attacker = (
+            values[player, how, role]
+            for how, role in (("greedy", "assessor"), ("sampled", "assessor"), ("sampled", "attacker"))
+        )
+        return {
+            "accuracy_greedy": greedy["accuracy"], "accuracy_sampled": sampled["accuracy"],
+            "specificity_sampled": sampled["specificity"], "faithful": attacker["faithful"],
+            "deceives_start": cells[player, DEMO_MODEL], "deceived_by_start": cells[DEMO_MODEL, player],
+        }  # fmt: skip
+
+    return of(run.id) | {f"start_{name}": value for name, value in of(DEMO_MODEL).items()}
+
+
+def result(runs: Runs, arm: str, seed: int, steps: int, cases: int) -> dict[str, Any]:
+    """A line of learning.jsonl."""
+    begun = time.time()
+    run = train(runs, ARMS[arm], seed, steps)
+    trained = time.time()
+    values = measure(runs, run, cases)
+    return {
+        "arm": arm, "seed": seed, "run": run.id, "steps": steps, "cases": cases,
+        "train_s": round(trained - begun, 1), "evaluate_s": round(time.time() - trained, 1),
+    } | values  # fmt: skip
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def main() -> None:
+    asked = parser().parse_args()
+    os.environ.setdefault("SECOND_OPINION_RUNS", str(PROJECT / "runs" / "learning"))
+    asked.out.mkdir(parents=True, exist_ok=True)
+    results, runs = asked.out / "learning.jsonl", Runs.here()
+    about = {name: arm.about for name, arm in ARMS.items()}
+    for seed in asked.seeds:
+        for arm in asked.arms:
+            if any((one["arm"], one["seed"]) == (arm, seed) for one in read(results)):
+                continue
+            line = json.dumps(result(runs, arm, seed, asked.steps, asked.cases))
+            with results.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+            print(line, file=sys.stderr, flush=True)
+            write(asked.out, read(results), about)
+    print(table(read(results), about))
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    found.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    found.add_argument("--steps", type=int, default=60)
+    found.add_argument("--cases", type=int, default=100, help="held-out cases; each gives two notes")
+    found.add_argument("--out", type=Path, default=RESULTS)
+    return found
+
+
+if __name__ == "__main__":
+    main()
