@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from launcher import wandb
+from launcher import prepare, wandb
 from launcher.config import Mode, RunConfig
 from launcher.engine import UNSET, Engine, environment
 from launcher.rundir import PROJECT, RunDir
@@ -80,7 +80,7 @@ def _local(start: Start, name: str) -> Path:
 
 # OpenRLHF's flag -> its value for a start. The one place that knows OpenRLHF's names.
 FLAGS: dict[str, Callable[[Start], Value]] = {
-    "--actor.model_name_or_path": lambda s: s.config.policy,
+    "--actor.model_name_or_path": lambda s: start_model(s),
     "--train.agent_func_path": lambda s: _code(s, AGENT) if _self_play(s) else None,
     "--reward.remote_url": lambda s: None if _self_play(s) else _code(s, REWARD_FUNCTION),
     "--data.prompt_dataset": lambda s: _local(s, "train.jsonl"),
@@ -143,9 +143,40 @@ FLAGS: dict[str, Callable[[Start], Value]] = {
 }
 
 
+def start_model(start: Start) -> str | Path:
+    """What the games start with: the policy, or what the warm start makes of it."""
+    return start.rundir.warm_start if start.config.warm_start.steps else start.config.policy
+
+
+def _has_frozen(config: RunConfig) -> bool:
+    return config.custom_configs.no_defender_turn or config.train.frozen_share > 0
+
+
+def warm_start(start: Start, engine: Engine) -> list[str]:
+    """The words that stand before the trainer's command; none without a warm start."""
+    config, warm = start.config, start.config.warm_start
+    if not warm.steps:
+        return []
+    options = {
+        "--model": config.policy, "--rows": start.rundir.data / prepare.WARM_START, "--out": start.rundir.warm_start,
+        "--batch-size": warm.batch_size, "--micro-batch-size": warm.micro_batch_size, "--max-len": config.rollout.max_len,
+        "--zero-stage": config.memory.zero_stage, "--seed": config.seed, "--gpus": config.training_gpus,
+        "--learning-rate": warm.learning_rate, "--attention": config.memory.attention,
+    }  # fmt: skip
+    words = [
+        str(engine.python),
+        "-m",
+        "medical_team.warm_start",
+        *(str(word) for pair in options.items() for word in pair),
+    ]
+    words += ["--gradient-checkpointing"] * config.memory.gradient_checkpointing
+    return [*words, *["--no-cot"] * config.custom_configs.direct_chat_no_cot, "--"]
+
+
 def build(start: Start, engine: Engine) -> Command:
     """The command of one start, in this engine; on a cluster in the one that it has there."""
-    argv = [start.config.cluster.ray_python if _on_cluster(start) else str(engine.python), "-m", TRAINER]
+    python = start.config.cluster.ray_python if _on_cluster(start) else str(engine.python)
+    argv = [*warm_start(start, engine), python, "-m", TRAINER]
     for flag, value in ((flag, of(start)) for flag, of in FLAGS.items()):
         if value is True:
             argv.append(flag)
@@ -185,7 +216,9 @@ def agent_settings(start: Start) -> AgentSettings:
         baseline_decay=config.train.baseline_decay,
         role_baseline=config.train.role_baseline,
         judge=config.judge,
-        frozen_model=config.policy if config.custom_configs.no_defender_turn or config.train.frozen_share else None,
+        frozen_model=str(start_model(start))
+        if config.custom_configs.no_defender_turn or config.train.frozen_share
+        else None,
         frozen_share=config.train.frozen_share,
         checkpoints=start.rundir.checkpoints if config.train.frozen_share else None,
         seed=config.seed,

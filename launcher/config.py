@@ -74,6 +74,19 @@ class Train(Section):
     policy; checkpoints are then kept in the Hugging Face format too. Charts count these games like all others."""
 
 
+class WarmStart(Section):
+    """Supervised training on demonstrations before the first game, so that a raw model learns the format."""
+
+    steps: int = Field(default=0, ge=0)
+    """Steps of it. 0 skips it, as for a chat model that keeps to the format already."""
+    batch_size: int = Field(default=32, ge=1)
+    """Demonstrations per step, over all GPUs."""
+    micro_batch_size: int = Field(default=8, ge=1)
+    """Demonstrations that one GPU trains on at once."""
+    learning_rate: float = Field(default=1e-5, gt=0, lt=1)
+    """Peak of its learning rate."""
+
+
 class Rollout(Section):
     """Sampling of the games."""
 
@@ -219,6 +232,7 @@ class RunConfig(Section):
     judge: JudgeSettings = JudgeSettings()
     """Who says what is true of an attacker's note."""
     data: Data = Data()
+    warm_start: WarmStart = WarmStart()
     train: Train = Train()
     rollout: Rollout = Rollout()
     eval: Eval = Eval()
@@ -318,6 +332,15 @@ def _device_fits(config: RunConfig):
         yield "cluster.reference_nodes and cluster.reference_gpus_per_node must be 0 with memory.colocate_all"
 
 
+def _warm_start_divides(config: RunConfig):
+    warm, gpus = config.warm_start, config.training_gpus
+    if warm.steps and warm.batch_size % (warm.micro_batch_size * gpus):
+        micro = f"warm_start.micro_batch_size {warm.micro_batch_size} times {gpus} GPUs"
+        yield f"{micro} must divide warm_start.batch_size {warm.batch_size}"
+    if warm.steps and (config.cluster.nodes > 1 or config.cluster.ray_address):
+        yield "warm_start.steps must be 0 on several machines and on a cluster: the warm start runs on this one"
+
+
 def _offload_works(config: RunConfig):
     if config.memory.reference_offload and config.memory.zero_stage != 3:
         yield "memory.reference_offload moves nothing unless memory.zero_stage is 3"
@@ -327,7 +350,7 @@ def _offload_works(config: RunConfig):
         yield "memory.adam_stream takes the place of memory.adam_offload: choose one"
 
 
-_CHECKS = (_sizes_divide, _estimator_fits, _mode_fits, _data_given, _device_fits, _offload_works)
+_CHECKS = (_sizes_divide, _estimator_fits, _mode_fits, _data_given, _device_fits, _warm_start_divides, _offload_works)
 
 
 class SettingError(ValueError):

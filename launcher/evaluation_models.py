@@ -34,8 +34,9 @@ def player(runs: Runs, name: str, style: prompts.Style | None) -> Player:
 def _of_run(run: RunDir, name: str, at: str | None) -> Player:
     config = config_of(run)
     told = {"name": name, "style": config.prompt_style, "thinking": not config.custom_configs.direct_chat_no_cot}
+    base = str(run.warm_start) if config.warm_start.steps else config.policy
     if at == START:
-        return Player(model=config.policy, **told)
+        return Player(model=base, **told)
     if at is None:
         if not (run.model / "config.json").exists():
             raise Refused(f"run {run.id} has no final model; it has: {', '.join(choices(run))}")
@@ -45,7 +46,7 @@ def _of_run(run: RunDir, name: str, at: str | None) -> Player:
         return Player(model=str(whole), **told)
     if not parts.is_dir():
         raise Refused(f"run {run.id} has no checkpoint of step {at}; it has: {', '.join(choices(run))}")
-    return Player(model=config.policy, checkpoint=parts, **told)
+    return Player(model=base, checkpoint=parts, **told)
 
 
 def choices(run: RunDir) -> list[str]:

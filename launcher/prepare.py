@@ -1,10 +1,13 @@
 """Data: from a source to the rows that OpenRLHF reads. Done before anything starts: bad data says so in time."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from launcher.config import Mode, RunConfig
 from medical_team import data, demo_world, medec
 from medical_team.config import GameConfig
+from medical_team.demonstrations import demonstrations
 from medical_team.types import Case
 
 DEMO = {
@@ -12,6 +15,7 @@ DEMO = {
     "licence": "Apache-2.0, with this project",
     "citation": "None needed.",
 }
+WARM_START = "warm-start.jsonl"
 VANILLA = GameConfig(no_attacker_turn=True)
 
 
@@ -37,7 +41,20 @@ def for_run(config: RunConfig, out: Path) -> data.Card:
     train = data.recast(data.samples(splits.train, game.error_types), played)
     rows = data.training_rows(train, config.train.steps * config.rollout.batch_size, config.seed)
     evaluation = data.rows(data.recast(data.samples(splits.eval, game.error_types), VANILLA), "eval")
-    return data.write_dataset(out, rows, evaluation, origin(settings.source, settings.path, config.seed))
+    card = data.write_dataset(out, rows, evaluation, origin(settings.source, settings.path, config.seed))
+    if config.warm_start.steps:
+        write_demonstrations(config, splits.train, out / WARM_START)
+    return card
+
+
+def write_demonstrations(config: RunConfig, cases: Sequence[Case], path: Path) -> None:
+    """Exactly as many as the warm start takes, from training cases alone."""
+    found = demonstrations(
+        cases, config.warm_start.steps * config.warm_start.batch_size, config.seed, config.prompt_style,
+        not config.custom_configs.direct_chat_no_cot,
+    )  # fmt: skip
+    lines = (json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in found)
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def for_sharing(source: str, path: Path | None, count: int, eval_cases: int, game: GameConfig, seed: int, out: Path):

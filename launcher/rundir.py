@@ -45,6 +45,7 @@ class RunDir:
     data = property(lambda self: self.path / "data")
     checkpoints = property(lambda self: self.path / "checkpoints")
     model = property(lambda self: self.path / "model")
+    warm_start = property(lambda self: self.path / "warm-start" / "model")
     tensorboard = property(lambda self: self.path / "tensorboard")
 
     def log(self, attempt: int) -> Path:

@@ -83,6 +83,13 @@ def defuse(text: str) -> str:
     return _MARKER.sub(lambda found: found[0] + " ", text).strip()
 
 
+def sentences_apart(clean: str, note: str) -> tuple[list[str], list[str]]:
+    """The sentences that the clean note alone has, and those that the note alone has."""
+    ours, theirs = _sentences(clean), _sentences(note)
+    both = {normalise(one) for one in ours} & {normalise(one) for one in theirs}
+    return tuple([one for one in side if normalise(one) not in both] for side in (ours, theirs))
+
+
 def differences(clean: str, note: str) -> str:
     """The sentences of either note that the other has not, in order."""
     ours, theirs = _sentences(clean), _sentences(note)
