@@ -5,11 +5,13 @@ import sys
 import typing
 from collections.abc import Callable
 
-from launcher import evaluation_result, evaluations, report
+from launcher import evaluation_result, evaluations, report, store_evaluations
 from launcher.evaluations import Request
 from launcher.runs import Runs
 from launcher.store import Store
+from launcher.store_evaluations import EvaluationRow
 from medical_team.evaluation import How, Progress, sets
+from medical_team.evaluation.intervals import Interval
 
 FAILED = 1
 
@@ -37,6 +39,7 @@ def add(verb: Callable[..., argparse.ArgumentParser], say: Callable) -> None:
     shown = verb("evaluations", lambda asked: do_evaluations(asked, say), "list the evaluations, or show one")
     shown.add_argument("id", nargs="?", help="the evaluation's id: shows its tables")
     shown.add_argument("--stop", action="store_true", help="stop it")
+    shown.add_argument("--measure", help="one measure across all evaluations, such as accuracy or self-BLEU")
 
 
 def _help(name: str) -> str:
@@ -74,6 +77,13 @@ class Told:
 
 def do_evaluations(asked, say) -> int:
     here = Runs.here()
+    if asked.measure:
+        with Store(here.store_path) as store:
+            evaluations.refresh(here, store)
+            found = store_evaluations.of_measure(store, asked.measure)
+        say({"rows": [row._asdict() for row in found]}, asked,
+            lambda: report.columns([ACROSS, *(across(row) for row in found)]))  # fmt: skip
+        return 0
     if asked.id is None:
         found = [(one, evaluations.look(one), evaluations.about(one)) for one in evaluations.every(here)]
         answer = [{"id": one.id, "state": now.state, "notes": told.notes, "models": list(told.request.models)}
@@ -91,6 +101,24 @@ def do_evaluations(asked, say) -> int:
         evaluations.refresh(here, store)
     say(lambda: _answer(one), asked, lambda: _text(one))
     return 0
+
+
+ACROSS = ("evaluation", "notes", "model", "role", "replies", "value [95 %]", "of")
+
+
+def across(row: EvaluationRow) -> tuple[str, ...]:
+    """A line of one measure across evaluations."""
+    interval = Interval(row.low, row.high) if row.low is not None else None
+    value = evaluation_result.number(row.value, interval)
+    return (
+        row.evaluation,
+        row.notes,
+        row.player,
+        row.role,
+        row.how or "-",
+        value,
+        "-" if row.of is None else str(row.of),
+    )
 
 
 def _answer(one: evaluations.EvalDir) -> dict:

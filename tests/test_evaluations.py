@@ -90,6 +90,18 @@ def test_the_index_is_made_again_from_the_files(fake_worker, models, capsys):
         assert len(store_evaluations.of_measure(store, "F1")) == 5
 
 
+def test_one_measure_across_evaluations(fake_worker, models, capsys):
+    for cases in ("3", "4"):
+        evaluate(*models, "--cases", cases, "--how", "greedy")
+    capsys.readouterr()
+    assert main(["evaluations", "--measure", "accuracy", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["player"], row["value"], row["of"]) for row in rows if row["how"]] == [
+        (models[0], 0.5, 8), (models[1], 1.0, 8), (models[0], 0.5, 6), (models[1], 1.0, 6),
+    ]  # fmt: skip
+    assert main(["evaluations", "--measure", "accuracy"]) == 0 and "always Harmful" in capsys.readouterr().out
+
+
 def test_a_worker_that_fails_says_why(fake_worker, models, monkeypatch, capsys):
     monkeypatch.setenv("FAKE_WORKER", "fail")
     assert evaluate(models[0]) == 1

@@ -11,21 +11,23 @@ from pydantic import ValidationError
 
 from app import evaluate_view
 from app.shared import Shared
-from launcher import evaluations, rundir
+from launcher import evaluation_verbs, evaluations, rundir, store_evaluations
 from launcher.config import DEMO_MODEL
 from launcher.evaluation_models import choices
 from launcher.evaluations import EvalDir, Request
-from launcher.markup import join, tag
+from launcher.markup import join, table, tag
 from launcher.reading import Unreadable
 from launcher.rundir import UnknownRun
 from launcher.runs import Refused
 from medical_team.evaluation import How
+from medical_team.evaluation.scores import ORDER
 from medical_team.evaluation.sets import DEMO
 from medical_team.medec import DataError
 
 NEWEST = 20
 """Runs whose models are offered; any other can be typed."""
 LISTED = 200
+MOST_ROWS = 500
 EXPORTS = ("table.md", "table.csv", "predictions.csv", "result.json")
 EVERY = 1.5
 """Seconds between two looks at one that is running."""
@@ -64,6 +66,10 @@ def build(shared: Shared) -> None:
     page = gr.HTML(str(tag("p", evaluate_view.NONE_YET, class_="empty")), elem_id="evaluation", elem_classes="so-shown",
                    apply_default_css=False)  # fmt: skip
     files = gr.File(label="Exports", file_count="multiple", interactive=False, visible=False)
+    with gr.Accordion("One measure across all evaluations", open=False) as fold:
+        measure = gr.Dropdown(list(ORDER), value=ORDER[0], allow_custom_value=True, label="Measure",
+                              info="Of assessors as listed; also faithful, format kept, self-BLEU …")  # fmt: skip
+        rows = gr.HTML(elem_id="across", elem_classes="so-shown", apply_default_css=False)
     timer = gr.Timer(EVERY, active=False)
     looks = [page, stop, timer]
 
@@ -105,6 +111,8 @@ def build(shared: Shared) -> None:
 
     picked.input(show, picked, [*looks, files], **quiet)
     timer.tick(lambda id: look(shared, id), picked, looks, **quiet)
+
+    gr.on([fold.expand, measure.input], lambda name: across(shared, name), measure, rows, **quiet)
 
     def end(id: str | None) -> tuple:
         if id:
@@ -172,6 +180,15 @@ def _shown(one: EvalDir) -> tuple[str, bool]:
     found = evaluations.result(one) if now.state == "done" else None
     body = evaluate_view.shown(found, told.source) if found else None
     return str(join(evaluate_view.head(told, now, evaluations.progress(one)), body)), now.state == "running"
+
+
+def across(shared: Shared, measure: str) -> str:
+    """Every model's value, newest evaluation first. Only equal notes can be compared, so they are named."""
+    evaluations.refresh(shared.runs, shared.store)
+    found = store_evaluations.of_measure(shared.store, measure)[:MOST_ROWS]
+    if not found:
+        return str(tag("p", "No evaluation has this measure.", class_="empty"))
+    return str(table(evaluation_verbs.ACROSS, [list(evaluation_verbs.across(row)) for row in found], "so-measures"))
 
 
 def _served(path: Path) -> str:

@@ -55,6 +55,8 @@ def test_two_models_are_compared_and_the_numbers_exported(here):
         expect(row).to_contain_text("1.000 [0.839, 1.000]")
         expect(shown).to_contain_text("+0.500")
         assert page.locator("#evaluation img").count() == 0 and shown.get_by_text("<img src=x").count() > 0
+        page.get_by_role("button", name="One measure across all evaluations").click()
+        expect(page.locator("#across tbody tr")).to_have_count(2 * 2 + 3, timeout=20_000)
         page.get_by_role("button", name="Export").click()
         link = page.locator("a[href$='predictions.csv']").first
         expect(link).to_be_visible(timeout=20_000)
