@@ -246,6 +246,12 @@ def _rollout(work: Workload) -> Iterator[_Held]:
         else:
             yield phase, Part.ROLLOUT, "asleep", VLLM_ASLEEP
             yield phase, Part.ROLLOUT, "weights", weights if phase is Phase.SYNC else 0
+        yield phase, Part.ROLLOUT, "opponents", _opponents(work.config) * BF16 * work.policy.parameters
+
+
+def _opponents(config: RunConfig) -> int:
+    """Frozen models in the rollout process: the start model, and with it a past one where games are shared out."""
+    return 2 if config.train.frozen_share else int(config.custom_configs.no_defender_turn)
 
 
 def _judge(work: Workload) -> Iterator[_Held]:

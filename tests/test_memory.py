@@ -286,3 +286,12 @@ def test_what_two_gpus_hold_is_compared_as_a_sum():
     assert [one.estimated for one in parts] == [
         2 * max(made.of(phase, part) + made.kept(phase, part) for phase in Phase) for part in Part
     ]
+
+
+def test_frozen_opponents_hold_their_weights_in_every_phase():
+    """bf16, beside the policy: the start model and a past one; the start model alone against a trained attacker."""
+    plain, shared = plan(workload()), plan(workload(train__frozen_share=0.25))
+    alone = plan(workload(custom_configs__no_defender_turn=True, rollout__batch_size=64))
+    for phase in Phase:
+        assert shared.of(phase, Part.ROLLOUT) - plain.of(phase, Part.ROLLOUT) == 4 * QWEN_3B.parameters
+        assert alone.of(phase, Part.ROLLOUT) - plain.of(phase, Part.ROLLOUT) == 2 * QWEN_3B.parameters

@@ -25,8 +25,9 @@ ANCHORS = (
 )
 
 REMARK = (
-    "Published figures are of MEDEC's test notes, which are other notes than these: they say how hard the task is, not "
-    "who is ahead. A set of pairs has as many harmful notes as safe ones; the published sets have somewhat more."
+    "Published figures are of all 925 test notes of MEDEC, 328 of which are not public: beside any other notes they say how "
+    "hard the task is, not who is ahead. A set of pairs has as many harmful notes as safe ones; MEDEC's own files have "
+    "somewhat more."
 )
 
 
