@@ -43,6 +43,12 @@ def figure_of(done: Sequence[Result], name: str) -> str:
     return f"{statistics.fmean(values):.3f}" + (f" [{found[0]:.3f}, {found[1]:.3f}]" if found else "")
 
 
+def start_of(done: Sequence[Result], name: str) -> float:
+    """The start model's figure: the mean of all evaluations, in each of which it replies anew. NaN without one."""
+    values = [one[f"start_{name}"] for one in done if one[f"start_{name}"] is not None]
+    return statistics.fmean(values) if values else math.nan
+
+
 def against_full(done: Sequence[Result], full: Sequence[Result]) -> str:
     """Sampled accuracy minus the full method's, seed by seed."""
     reference = {one["seed"]: one["accuracy_sampled"] for one in full}
@@ -60,11 +66,9 @@ def by_arm(done: Sequence[Result], arms: Mapping[str, str]) -> dict[str, list[Re
 def table(done: Sequence[Result], arms: Mapping[str, str]) -> str:
     """Means over seeds with Student's 95 % intervals, as Markdown. `arms` are the arms in order, with what each is."""
     found = by_arm(done, arms)
-    start = [{name: one[f"start_{name}"] for name in FIGURES} for one in done]
+    before = [f"{start_of(done, name):.3f}" for name in FIGURES]
     heads = ("arm", "what it is", "seeds", *FIGURES.values(), "sampled accuracy against full")
-    rows = [
-        ["start model", "the warm start, before any of it", "–", *(figure_of(start[:1], name) for name in FIGURES), "–"]
-    ]
+    rows = [["start model", "the warm start, before any of it", "–", *before, "–"]] if done else []
     rows += [
         [arm, arms[arm], str(len(ones)), *(figure_of(ones, name) for name in FIGURES),
          against_full(ones, found.get("full", []))]
@@ -83,7 +87,7 @@ def drawing(done: Sequence[Result], arms: Mapping[str, str]) -> str:
     marks = [_text(arm, LEFT - 12, TOP + ROW * (place + 0.5) + 4, "end") for place, arm in enumerate(found)]
     for number, name in enumerate(DRAWN):
         left = LEFT + number * (PANEL + 30)
-        marks += _panel(left, height, FIGURES[name], done[0][f"start_{name}"])
+        marks += _panel(left, height, FIGURES[name], start_of(done, name))
         for place, ones in enumerate(found.values()):
             marks += _dots(left, TOP + ROW * (place + 0.5), [one[name] for one in ones if one[name] is not None])
     width = LEFT + len(DRAWN) * (PANEL + 30)
@@ -94,12 +98,12 @@ def drawing(done: Sequence[Result], arms: Mapping[str, str]) -> str:
     )
 
 
-def _panel(left: float, height: float, title: str, start: float | None) -> list[Markup]:
+def _panel(left: float, height: float, title: str, start: float) -> list[Markup]:
     marks = [_text(title, left + PANEL / 2, 18, "middle")]
     for value in (0, 0.25, 0.5, 0.75, 1):
         x = left + PANEL * value
         marks += [_line(x, TOP - 8, x, height - 24, stroke="#ccc"), _text(f"{value:g}", x, height - 8, "middle")]
-    if start is not None:
+    if math.isfinite(start):
         x = left + PANEL * start
         marks.append(_line(x, TOP - 8, x, height - 24, stroke="#b3261e", stroke_dasharray="5 4"))
     return marks

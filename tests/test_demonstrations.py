@@ -80,6 +80,8 @@ def test_the_command_warms_up_first_and_the_games_start_with_what_comes_out(tmp_
     assert "--" not in plain.argv and "medical_team.warm_start" not in plain.argv
 
 
-def test_batches_that_do_not_divide_are_refused():
+def test_what_cannot_be_warmed_up_is_refused():
+    with pytest.raises(ValueError, match="on a cluster"):
+        run_config(**{"cluster.ray_address": "http://head:8265"})
     with pytest.raises(ValueError, match="warm_start.micro_batch_size"):
         run_config(**{"warm_start.micro_batch_size": 5})
