@@ -94,12 +94,15 @@ class Points:
         return _refused(404, "there is no such plot") if text is None else JSONResponse({"text": text})
 
     async def _changed(self, request: Request, asked: News) -> str:
-        """What is newest of the run's curves, as soon as it is another than the board knows."""
+        """What is newest of the run's curves, as soon as it is another than the board knows and stays so for a moment: a step's
+        games reach the index right after its line of the log."""
         deadline = time.monotonic() + PATIENCE
-        while (now := str(self.store.newest(asked.run))) == asked.known and time.monotonic() < deadline:
+        before, now = "", str(self.store.newest(asked.run))
+        while (now == asked.known or (asked.known and now != before)) and time.monotonic() < deadline:
             if await request.is_disconnected():
                 break
             await asyncio.sleep(LOOK)
+            before, now = now, str(self.store.newest(asked.run))
         return now
 
     def _news(self, revision: int, asked: News) -> dict[str, Any]:

@@ -142,6 +142,7 @@ def refreshes(name: str, tab: Page, folder: Path, steps: int) -> Refreshes:
             mark.write_text(str(step))
             found.append(_seconds_until(lambda step=step: re.search(rf"\b{step}\b", newest[0]), tab, RELOAD[name]))
         child.stdin.close()
+    tab.remove_listener("response", hear)
     return Refreshes(sorted(found)[int(0.95 * steps)], sorted(sizes)[int(0.95 * len(sizes))] / 1e3)
 
 

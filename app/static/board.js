@@ -3,11 +3,12 @@
 import { draw, reset, since, take } from "./plot.js";
 
 const { first } = secondOpinion;
-const EVERY = 150, LOOK = 250, LOST = 2000; // ms between two answers, two looks whether this is seen, after an error
+const EVERY = 50, LOOK = 250, LOST = 2000; // ms between two answers, two looks whether this is seen, after an error
 const FIGURES = [(value) => value.toFixed(2), (value) => value.toFixed(2),
   (value) => `${(100 * value).toFixed(1)} %`, (value) => value.toExponential(1)];
 
 const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+const breath = () => new Promise((done) => setTimeout(done));
 const make = (tag, properties = {}, ...children) => {
   const node = Object.assign(document.createElement(tag), properties);
   node.append(...children);
@@ -166,6 +167,8 @@ class Board {
     if (generation !== this.generation) return;
     this.newest = answer.newest;
     for (const plot of wanted) {
+      if (plot !== wanted[0]) await breath(); // each plot is seen as soon as it is drawn
+      if (generation !== this.generation) return;
       plot.newest = answer.newest;
       const rows = answer.plots[plot.spec.id], text = JSON.stringify(rows);
       if (!rows || text === plot.shown) continue;
