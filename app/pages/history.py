@@ -24,7 +24,7 @@ from launcher.supervise import Busy
 NO_RUNS = "No runs yet. Every run that is started, here or on the command line, is listed on this page."
 NONE_PASS = "No run passes this filter."
 NO_RUN = "Choose a run to read and write its notes, and to export, resume, clone or delete it."
-STATES = ("running", "done", "stopped", "crashed", "created", "unreadable")
+STATES = ("queued", "running", "done", "stopped", "crashed", "created", "unreadable")
 
 PICK = """
 element.addEventListener('click', (event) => {
