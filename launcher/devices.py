@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -103,8 +103,11 @@ def give(runs: Path, names: Sequence[str], run: str) -> None:
 
 def holders(runs: Path) -> list[RunDir]:
     """The runs that were the last to be given each device."""
-    given = {file.read_text(encoding="ascii") for file in (runs / "devices").glob("*.lock")}
-    return [run for run in rundir.every(runs) if run.id in given] if given else []
+    found = []
+    for id in sorted({file.read_text(encoding="ascii") for file in (runs / "devices").glob("*.lock")}):
+        with suppress(rundir.UnknownRun):
+            found.append(rundir.find(runs, id))
+    return found
 
 
 @contextmanager
