@@ -9,6 +9,7 @@ import pytest
 from test_cli import RUN, call
 from test_supervise import start, until
 
+from bench.queue import Trainer, crowd, in_order, most_at_once
 from launcher import devices, preflight, process, queue, rundir, state, watch
 from launcher.config import resolve
 from launcher.runs import Refused
@@ -199,3 +200,20 @@ def test_runs_on_the_same_cluster_wait_for_each_other_and_for_no_other(fake):
     assert devices.line(resolve("cpu-demo", device)) == at and devices.present(at) == [at]
     assert devices.line(resolve("cpu-demo", {})) == "cpu"
     assert devices.needed(resolve("cpu-demo", device)) == 1
+
+
+def test_a_crowd_runs_each_job_once_and_never_two_on_a_device():
+    """bench/queue.py with few jobs."""
+    outcome = crowd(jobs=10, processes=4)
+    assert [now.state for now in outcome.states] == [End.DONE] * 10, [now.reason for now in outcome.states]
+    assert sorted(one.run for one in outcome.trainers) == sorted({one.run for one in outcome.trainers})
+    assert len(outcome.trainers) == 10 and most_at_once(outcome.trainers) == 1 and in_order(outcome)
+
+
+def test_the_bench_sees_what_must_not_be():
+    def ran(run, device, begun, ended):
+        return Trainer(run, device, begun, ended)
+
+    apart = (ran("a", "cpu", 1.0, 2.0), ran("b", "gpu-0", 1.5, 2.5), ran("c", "cpu", 2.0, 3.0))
+    assert most_at_once(apart) == 1
+    assert most_at_once((*apart, ran("d", "cpu", 2.9, 4.0))) == 2
