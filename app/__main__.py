@@ -6,6 +6,8 @@ import os
 import socket
 import sys
 import threading
+import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from launcher import webhook  # noqa: E402
 from launcher.runs import Runs  # noqa: E402
 from launcher.store import NoIndex, Store  # noqa: E402
 
+QUEUE_EVERY = 2.0
+"""Seconds between two looks at the queue."""
 STATIC = Path(__file__).parent / "static"
 
 
@@ -41,15 +45,20 @@ def main() -> None:
         store = Store(runs.store_path)
     except NoIndex as error:
         sys.exit(str(error))
-    threading.Thread(target=refresh, args=(runs, store), daemon=True).start()
+    threading.Thread(target=attend, args=(runs, store), daemon=True).start()
     launch(ui.build(runs, store), served(runs, store, options, login), options, login)
 
 
-def refresh(runs: Runs, store: Store) -> None:
-    """Makes the index true, and anew if it is damaged."""
+def attend(runs: Runs, store: Store) -> None:
+    """Makes the index true, anew if it is damaged, and from then on sees to the queue: whoever was to start the next run may
+    have been killed."""
     if problem := store.damage():
         print(f"the index is damaged ({problem}) and is made again; the old one is {store.set_aside()}", flush=True)
     runs.refresh(store)
+    while True:
+        time.sleep(QUEUE_EVERY)
+        with suppress(OSError):  # a disk that is full has room again some time
+            runs.advance()
 
 
 def parser() -> argparse.ArgumentParser:

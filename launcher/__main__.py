@@ -24,6 +24,7 @@ from launcher import (
     model_shape,
     preflight,
     prepare,
+    queue,
     ray_cluster,
     reading,
     report,
@@ -60,6 +61,7 @@ WRONG = (
 def main(arguments: list[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     try:
+        Runs(rundir.runs_folder()).advance()
         return asked.verb(asked) or 0
     except WRONG as error:
         print(f"error: {explain(error)}", file=sys.stderr)
@@ -126,6 +128,10 @@ def parser() -> argparse.ArgumentParser:
     stop.add_argument("--now", action="store_true", help="do not wait for the checkpoint")
     resume = verb("resume", do_resume, "start an ended run again from its newest checkpoint", run_id=True)
     resume.add_argument("--wait", action="store_true")
+    line = verb("queue", do_queue, "list the runs that wait for a device; move one, or take it out")
+    line.add_argument("id", nargs="?", help="a run that waits")
+    line.add_argument("--place", type=int, metavar="N", help="its new place, 1 for the next to start")
+    line.add_argument("--withdraw", action="store_true", help="take it out of the queue")
     out = verb("export", do_export, "write a run's metrics, rewards and games to a folder", run_id=True)
     out.add_argument("--out", type=Path, help="a new or empty folder (default: export, in the run's folder)")
     verb("ingest", do_ingest, "bring the index up to date with the files of all runs")
@@ -231,14 +237,18 @@ def do_run(asked) -> int:
         raise runs.Refused("\n  ".join(problems))
     run = here.create(settings)
     here.start(run)
-    if not asked.wait:
-        say(
-            {"id": run.id, "state": "running"},
-            asked,
-            f"started run {run.id}; `python -m launcher show {run.id}` follows it",
-        )
-        return 0
-    return _wait(here, run, asked)
+    if asked.wait:
+        return _wait(here, run, asked)
+    _say_begun(here, run, asked, "started")
+    return 0
+
+
+def _say_begun(here: Runs, run: rundir.RunDir, asked, how: str) -> None:
+    place = queue.place(here.folder, run.id)
+    text = f"{how} run {run.id}; `python -m launcher show {run.id}` follows it"
+    if place is not None:
+        text = f"run {run.id} waits for its device, place {place} in the queue; `python -m launcher queue` lists it"
+    say({"id": run.id, "state": "running" if place is None else "queued", "place": place}, asked, text)
 
 
 def _engine_problems(settings: config.RunConfig) -> list[str]:
@@ -366,7 +376,20 @@ def do_resume(asked) -> int:
     run = here.resume(asked.id)
     if asked.wait:
         return _wait(here, run, asked)
-    say({"id": run.id, "state": "running"}, asked, f"resumed run {run.id}")
+    _say_begun(here, run, asked, "resumed")
+    return 0
+
+
+def do_queue(asked) -> int:
+    here = Runs.here()
+    if bool(asked.id) != bool(asked.withdraw or asked.place):
+        raise runs.Refused("`queue` alone lists; `queue ID` takes --place N or --withdraw")
+    if asked.id and asked.withdraw:
+        here.withdraw(asked.id)
+    elif asked.id:
+        here.move(asked.id, asked.place)
+    found = [{"place": place} | one._asdict() for place, one in enumerate(queue.waiting(here.folder), 1)]
+    say({"queue": found}, asked, lambda: report.queue_table(found))
     return 0
 
 
@@ -440,7 +463,10 @@ def do_engine_check(asked) -> int:
 
 def do_supervise(asked) -> int:
     here = Runs.here()
-    supervise.supervise(rundir.find(here.folder, asked.id), here.store_path)
+    try:
+        supervise.supervise(rundir.find(here.folder, asked.id), here.store_path)
+    finally:
+        here.advance()
     return 0
 
 

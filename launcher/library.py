@@ -15,7 +15,7 @@ from launcher.reading import Unreadable
 from launcher.rundir import RunDir, write_json
 from launcher.runs import Refused, Runs
 from launcher.settings import leaves
-from launcher.state import State
+from launcher.state import QUEUED, State
 from launcher.store import Store
 
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
@@ -95,8 +95,10 @@ def delete(runs: Runs, store: Store, id: str) -> None:
 def _ended(runs: Runs, run: RunDir) -> None:
     """Of a run whose state cannot be read, the lock alone tells whether it goes on."""
     with suppress(Unreadable):
-        if _goes_on(runs.look(run)):
-            raise Refused(f"run {run.id} is running; stop it first")
+        now = runs.look(run)
+        if _goes_on(now):
+            doing = "waits in the queue; withdraw it" if now.state == QUEUED else "is running; stop it"
+            raise Refused(f"run {run.id} {doing} first")
 
 
 def _goes_on(now: State | None) -> bool:

@@ -18,6 +18,7 @@ import psutil
 from pydantic import ValidationError
 
 from launcher import (
+    devices,
     engine,
     hub,
     judge_check,
@@ -25,7 +26,6 @@ from launcher import (
     memory_advice,
     model_shape,
     prepare,
-    process,
     ray_cluster,
     rundir,
     state,
@@ -176,7 +176,7 @@ def _device(config: RunConfig, runs: Runs) -> Iterator[Problem]:
     except pynvml.NVMLError as error:
         yield Problem("device", f"no NVIDIA GPU answers here ({error}): choose cpu, or install the driver")
         return
-    yield from gpu_problems(config, found)
+    yield from gpu_problems(config, found, waits=any(_other_run(config, runs)))
 
 
 def _ray(config: RunConfig, runs: Runs) -> Iterator[Problem]:
@@ -194,8 +194,8 @@ def _ray(config: RunConfig, runs: Runs) -> Iterator[Problem]:
     yield from (Problem(*one) for one in ray_cluster.trouble(config, found, frozenset(own), runs.folder))
 
 
-def gpu_problems(config: RunConfig, found: list[Gpu]) -> Iterator[Problem]:
-    """What these GPUs are too few or too small for, as far as it is known."""
+def gpu_problems(config: RunConfig, found: list[Gpu], waits: bool = False) -> Iterator[Problem]:
+    """What these GPUs are too few or too small for, as far as it is known. A run that waits may find more memory free."""
     needed = config.cluster.gpus_per_node
     if config.cluster.nodes == 1 and not config.memory.colocate_all:
         references = config.reference_gpus if config.train.kl_coefficient else 0
@@ -206,7 +206,8 @@ def gpu_problems(config: RunConfig, found: list[Gpu]) -> Iterator[Problem]:
         share = config.memory.vllm_share * gpu.total
         if share > gpu.free:
             free = f"{gpu.name} has {gpu.free / GB:.1f} of {gpu.total / GB:.1f} GB free"
-            yield Problem("memory.vllm_share", f"{free}, and vLLM takes {share / GB:.1f}: lower it, or free the GPU")
+            told = f"{free}, and vLLM takes {share / GB:.1f}: lower it, or free the GPU"
+            yield Problem("memory.vllm_share", told, "warning" if waits else "error")
     if found:
         yield from plan_problems(config, found[0])
 
@@ -384,22 +385,17 @@ def _checkpoints(config: RunConfig, runs: Runs) -> Iterator[Problem]:
 def _other_run(config: RunConfig, runs: Runs) -> Iterator[Problem]:
     for run in rundir.every(runs.folder):
         try:
-            if _busy(state.read(run)) and _same_machine(config_of(run), config):
-                told = f"run {run.id} is using the {config.device}: stop it, or wait until it has ended"
-                yield Problem("device", told)
+            if _busy(state.read(run)) and devices.line(config_of(run)) == devices.line(config):
+                told = f"run {run.id} is using the {config.device}: this one will wait in the queue until it has ended"
+                yield Problem("device", told, "warning")
         except Unreadable as error:
             if _held(run):
                 text = f"run {run.id} is running, and whether it is using the {config.device} is not known: {error}"
                 yield Problem("device", text, "warning")
 
 
-def _same_machine(one: RunConfig, other: RunConfig) -> bool:
-    """Jobs of a cluster do not get into each other's way: it gives each what is free."""
-    return one.device == other.device and not (one.cluster.ray_address or other.cluster.ray_address)
-
-
 def _busy(now: state.State | None) -> bool:
-    return now is not None and not now.ended_already and (process.alive(now.supervisor) or process.alive(now.trainer))
+    return now is not None and now.state == state.RUNNING and (state.supervised(now) or state.training(now))
 
 
 def _held(run: rundir.RunDir) -> bool:

@@ -47,6 +47,11 @@ def alive(who: Identity | None) -> bool:
     return False
 
 
+def boot() -> str:
+    """Names the time since the machine was started."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
 def spawn(argv: Sequence[str], env: Mapping[str, str], output: Path, cwd: Path) -> subprocess.Popen:
     """Starts a process in a session of its own, so that it outlives us; all it prints is appended to `output`."""
     with output.open("ab") as log:

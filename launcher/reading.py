@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from launcher.config import RunConfig
 from launcher.rundir import RunDir, read_json
 
 
@@ -33,3 +34,9 @@ def settings(run: RunDir) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise ValueError("it holds no settings")
         return {key: value for key, value in values.items() if key not in ("id", "created")}
+
+
+def config_of(run: RunDir) -> RunConfig:
+    """What the run was started with. Errors: Unreadable."""
+    with reading(run.config):
+        return RunConfig.model_validate(settings(run))

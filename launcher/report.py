@@ -96,6 +96,14 @@ def table(found: Sequence[Values]) -> str:
     return columns([names, *([row[name] for name in names] for row in found)])
 
 
+def queue_table(found: Sequence[Values]) -> str:
+    if not found:
+        return "no run waits"
+    since = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["since"])) for row in found]
+    rows = [(str(row["place"]), row["run"], row["line"], at) for row, at in zip(found, since, strict=True)]
+    return columns([("place", "run", "waits for", "since"), *rows])
+
+
 def summary(store: Store, run: RunDir) -> str:
     """A run at a glance: how it ended, and its rewards, rates and evaluations over the steps."""
     now = state.read(run)

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher import engine, prepare, process, rundir, state, supervise
+from launcher import devices, engine, prepare, queue, rundir, state, supervise
 from launcher.config import DEMO_MODEL, RunConfig
 from launcher.ingest import ingest
-from launcher.reading import Unreadable, reading, settings
+from launcher.reading import Unreadable, config_of
 from launcher.rundir import PROJECT, RunDir, write_json
 from launcher.state import End, State
 from launcher.store import Store
@@ -61,40 +61,73 @@ class Runs:
         return made
 
     def start(self, run: RunDir) -> None:
-        """Hands the run to a supervisor of its own and returns at once."""
-        config, now = supervise.load_config(run), time.time()
-        supervise.spawn(run, State(steps=config.train.steps, started=now, last_event=now))
+        """Puts the run into the queue, from which it starts at once if its device is free. Returns at once."""
+        now = time.time()
+        self._join(run, State(steps=supervise.load_config(run).train.steps, started=now, last_event=now))
 
     def resume(self, id: str) -> RunDir:
-        """Starts an ended run again from its newest checkpoint. Errors: Refused."""
+        """Queues a run that has ended, to go on from its newest checkpoint, or one that never started. Errors: Refused."""
         run = rundir.find(self.folder, id)
         now = self.look(run)
-        if now is None or not now.ended_already:
-            raise Refused(f"run {id} is running; only a run that has ended can be resumed")
+        if now is None:
+            self.start(run)
+            return run
+        if not now.ended_already:
+            doing = "waits in the queue" if now.state == state.QUEUED else "is running"
+            raise Refused(f"run {id} {doing}; only a run that has ended can be resumed")
         step = supervise.checkpoint_step(run)
         if now.state == End.DONE or step >= now.steps:
             raise Refused(f"run {id} has made all its {now.steps} steps; start a new run to go on")
-        if step == 0:
+        if step == 0 and now.trainer is not None:
             raise Refused(f"run {id} has no checkpoint to resume from; start it anew with `launcher run`")
-        again = State(
-            steps=now.steps, step=step, attempts=(*now.attempts, step), started=now.started, last_event=time.time()
-        )
-        try:
-            supervise.spawn(run, again)
-        except supervise.Busy as error:
-            raise Refused(f"{error}; it is being resumed or ended right now") from error
+        self._join(run, now)
         return run
 
+    def _join(self, run: RunDir, now: State) -> None:
+        try:
+            queue.join(run, now)
+        except supervise.Busy as error:
+            raise Refused(f"{error}; it is being resumed or ended right now") from error
+        self.advance()
+
     def stop(self, id: str, when: str) -> None:
-        """Asks the supervisor to stop `now` or after the next `checkpoint`. Errors: Refused."""
+        """Asks the supervisor to stop `now` or after the next `checkpoint`; a run that waits leaves the queue.
+
+        Errors: Refused.
+        """
         run = rundir.find(self.folder, id)
         now = self.look(run)
+        if now is not None and now.state == state.QUEUED:
+            return self.withdraw(id)
         if now is None or now.ended_already:
             raise Refused(f"run {id} is not running")
         every = config_of(run).checkpoint.steps
         if when == "checkpoint" and not every:
             raise Refused(f"run {id} saves no checkpoints (checkpoint.steps is 0); use --now")
         write_json(run.stop, {"when": when, "asked": time.time(), "checkpoint": supervise.checkpoint_step(run)})
+
+    def withdraw(self, id: str) -> None:
+        """Takes a run out of the queue. Errors: Refused."""
+        try:
+            queue.withdraw(rundir.find(self.folder, id))
+        except (queue.NotWaiting, supervise.Busy) as error:
+            raise Refused(str(error)) from error
+        self.advance()
+
+    def move(self, id: str, place: int) -> int:
+        """Gives a run that waits this place, 1 for the first; returns the place that it got. Errors: Refused."""
+        try:
+            return queue.move(self.folder, rundir.find(self.folder, id).id, place)
+        except queue.NotWaiting as error:
+            raise Refused(str(error)) from error
+
+    def advance(self) -> None:
+        """Starts what is next in the queue, if its device is free: those who had it last are looked at first."""
+        if queue.waiting(self.folder):
+            for run in devices.holders(self.folder):
+                with suppress(Unreadable):
+                    self.look(run)
+            queue.advance(self.folder)
 
     def look(self, run: RunDir) -> State | None:
         """The run's state, made true: a trainer that lost its supervisor gets a new one, a lost run its end.
@@ -106,7 +139,7 @@ class Runs:
             return now
         config_of(run)
         with suppress(supervise.Busy):
-            if process.alive(now.trainer):
+            if state.training(now):
                 supervise.spawn(run, now)
             else:
                 supervise.conclude(run, self.store_path)
@@ -115,6 +148,7 @@ class Runs:
     def wait(self, run: RunDir, poll=lambda now: None) -> State:
         """Blocks until the run has ended; calls `poll` with its state about twice a second."""
         while True:
+            self.advance()
             now = self.look(run)
             poll(now)
             if now.ended_already:
@@ -127,12 +161,7 @@ class Runs:
             with suppress(Unreadable):
                 self.look(run)
             ingest(store, run.path)
-
-
-def config_of(run: RunDir) -> RunConfig:
-    """What the run was started with. Errors: Unreadable."""
-    with reading(run.config):
-        return RunConfig.model_validate(settings(run))
+        self.advance()
 
 
 def settled(config: RunConfig) -> RunConfig:

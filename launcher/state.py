@@ -4,12 +4,15 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from launcher import process
 from launcher.process import Identity, alive
 from launcher.reading import reading
 from launcher.rundir import RunDir, read_json, write_json
 
-RUNNING, STARTING, STOPPING = "running", "starting", "stopping"
-"""The state of a run that has not ended, and its phases at both ends; `trainer_log.Phase` has those between."""
+QUEUED, RUNNING = "queued", "running"
+"""States of a run that has not ended: it waits for its device, or has it."""
+STARTING, STOPPING = "starting", "stopping"
+"""A running run's phases at both ends; `trainer_log.Phase` has those between."""
 
 
 class End(StrEnum):
@@ -21,7 +24,7 @@ class End(StrEnum):
 
 
 class State(BaseModel):
-    """`state` is "running" or an `End`; `phase` says more while it runs."""
+    """`state` is "queued", "running" or an `End`; `phase` says more while it runs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -35,6 +38,14 @@ class State(BaseModel):
     """For each start of the run, the step that it went on from."""
     supervisor: Identity | None = None
     trainer: Identity | None = None
+    boot: str | None = None
+    """The machine's boot in which these processes live."""
+    devices: tuple[str, ...] = ()
+    """Names of the devices that the run has, or had."""
+    queued: float | None = None
+    """Unix seconds since which it waits, or when it last began to."""
+    before: str | None = None
+    """What the state was before the run was queued; None for one that was never started."""
     started: float
     ended: float | None = None
     last_event: float
@@ -50,7 +61,7 @@ class State(BaseModel):
 
     @property
     def ended_already(self) -> bool:
-        return self.state != RUNNING
+        return self.state not in (QUEUED, RUNNING)
 
     @property
     def attempt(self) -> int:
@@ -76,4 +87,18 @@ def change(rundir: RunDir, state: State, /, **changes) -> State:
 
 def orphaned(state: State) -> bool:
     """It says that it runs, but nobody is watching over it."""
-    return not state.ended_already and not alive(state.supervisor)
+    return state.state == RUNNING and not supervised(state)
+
+
+def supervised(state: State) -> bool:
+    return not rebooted(state) and alive(state.supervisor)
+
+
+def training(state: State) -> bool:
+    """The trainer that it names is alive."""
+    return not rebooted(state) and alive(state.trainer)
+
+
+def rebooted(state: State) -> bool:
+    """The machine was started again since: whatever has those pids now are other processes."""
+    return state.boot is not None and state.boot != process.boot()

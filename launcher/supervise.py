@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from launcher import command, engine, footprint, process, ray_cluster, state, tail, trouble, webhook
+from launcher import command, devices, engine, footprint, process, ray_cluster, state, tail, trouble, webhook
 from launcher.config import Mode, RunConfig
 from launcher.health_watch import Watch
 from launcher.ingest import ingest, ingest_all
@@ -60,10 +60,14 @@ def sole(rundir: RunDir, patience: float = 0.0):
 
 def supervise(rundir: RunDir, store_path: Path) -> State:
     """Sees the run through to its end: starts its trainer, or takes over the one that is still running."""
-    with sole(rundir, patience=10.0), Store(store_path, PATIENCE) as store:
-        config = load_config(rundir)
-        now = state.change(rundir, state.read(rundir), supervisor=process.identify(os.getpid()))
-        return now if now.ended_already else Supervision(rundir, config, store, now).run()
+    with sole(rundir, patience=10.0):
+        now = state.read(rundir)
+        if now.state != state.RUNNING:  # whoever started this did not get as far as to write down that the run starts
+            return now
+        with devices.held(rundir.path.parent, now.devices), Store(store_path, PATIENCE) as store:
+            config, me = load_config(rundir), process.identify(os.getpid())
+            now = state.change(rundir, now, supervisor=me, boot=process.boot())
+            return Supervision(rundir, config, store, now).run()
 
 
 def conclude(rundir: RunDir, store_path: Path) -> State:
@@ -95,7 +99,7 @@ class Supervision:
 
     def run(self) -> State:
         try:
-            if process.alive(self.state.trainer):
+            if state.training(self.state):
                 self._event("info", "adopted", "took over the trainer from a supervisor that is gone")
             elif self.state.trainer is None:
                 self._start()
@@ -125,6 +129,7 @@ class Supervision:
         job = command.build(start, found)
         write_json(self.rundir.command, described(job, found.versions))
         environment = job.environment({key: value for key, value in os.environ.items() if key not in webhook.PRIVATE})
+        environment |= devices.visible(self.state.devices)
         log = self.rundir.log(self.state.attempt)
         if self.config.mode is Mode.ASSESSOR_ONLY:
             self._render(found.python, environment, log)
@@ -173,7 +178,7 @@ class Supervision:
         return True
 
     def _trainer_runs(self) -> bool:
-        return self.child.poll() is None if self.child else process.alive(self.state.trainer)
+        return self.child.poll() is None if self.child else state.training(self.state)
 
     def _ingest(self) -> None:
         self._take()
@@ -320,4 +325,4 @@ def spawn(rundir: RunDir, now: State) -> None:
     env = os.environ | {"SECOND_OPINION_RUNS": str(rundir.path.parent)}
     with sole(rundir):
         who = process.detach(argv, env, rundir.supervisor_log, PROJECT)
-        state.write(rundir, now.model_copy(update={"supervisor": who}))
+        state.write(rundir, now.model_copy(update={"supervisor": who, "boot": process.boot()}))

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from launcher import log_window, store_charts, store_health, supervise, tail
+from launcher import log_window, queue, store_charts, store_health, supervise, tail
 from launcher.health import Kind
 from launcher.reading import Unreadable
 from launcher.rundir import RunDir, read_json
 from launcher.runs import Runs, config_of
-from launcher.state import STOPPING, End, State
+from launcher.state import QUEUED, STOPPING, End, State
 from launcher.store import Run, Store
 
 CREATED, STALLED, UNREADABLE = "created", "stalled", "unreadable"
@@ -54,6 +54,8 @@ class Status:
     attempt: int
     silent_seconds: float | None
     """Since the log last grew, while the run is running."""
+    place: int | None
+    """In the queue, 1 for the next to start; None for a run that does not wait."""
     stop_wish: str | None
     """"now" or "checkpoint", from the moment somebody asked."""
     checkpoint_every: int
@@ -91,7 +93,7 @@ def _unreadable(store: Store, run: RunDir, reason: str) -> Status:
         run=run.id, name=(row.name or row.preset or "") if row else "", state=UNREADABLE, running=False,
         step=store.progress(run.id).step, steps=0, seconds_a_step=None, seconds_left=None, memory_mb=None,
         disk_free_mb=shutil.disk_usage(run.path).free / 2**20, no_verdict=None,
-        bad_lines=sum(store.count_bad_lines(run.id).values()), attempt=1, silent_seconds=None, stop_wish=None,
+        bad_lines=sum(store.count_bad_lines(run.id).values()), attempt=1, silent_seconds=None, place=None, stop_wish=None,
         checkpoint_every=0, reason=reason, left_over=(), last_lines=(), can_resume=False,
     )  # fmt: skip
 
@@ -105,7 +107,8 @@ def snapshot(runs: Runs, store: Store, run: RunDir) -> Status:
     log = run.log(now.attempt if now else 1)
     step_seconds = seconds_a_step(store, run.id, now.step if now else 0)
     running = now is not None and not now.ended_already
-    silent = _silent_seconds(now, log) if running else None
+    waits = now is not None and now.state == QUEUED
+    silent = _silent_seconds(now, log) if running and not waits else None
     wish = stop_wish(run)
     told_stalled = any(one.kind == Kind.STALLED and one.cleared is None for one in store_health.alerts(store, run.id))
     shown = _state(now, wish, silent, step_seconds, told_stalled)
@@ -118,7 +121,8 @@ def snapshot(runs: Runs, store: Store, run: RunDir) -> Status:
         disk_free_mb=shutil.disk_usage(run.path).free / 2**20,
         no_verdict=no_verdict(store, run.id, now.step if now else 0),
         bad_lines=sum(store.count_bad_lines(run.id).values()),
-        attempt=now.attempt if now else 1, silent_seconds=silent, stop_wish=wish if running else None,
+        attempt=now.attempt if now else 1, silent_seconds=silent,
+        place=queue.place(runs.folder, run.id) if waits else None, stop_wish=wish if running else None,
         checkpoint_every=config.checkpoint.steps, reason=now.reason if now else None,
         left_over=now.left_over if now else (),
         last_lines=last_lines(log) if shown in (End.CRASHED, STALLED) else (),
@@ -148,7 +152,7 @@ def stop_wish(run: RunDir) -> str | None:
 def can_resume(run: RunDir, now: State | None) -> bool:
     if now is None or not now.ended_already or now.state == End.DONE:
         return False
-    return 0 < supervise.checkpoint_step(run) < now.steps
+    return supervise.checkpoint_step(run) < now.steps and (supervise.checkpoint_step(run) > 0 or now.trainer is None)
 
 
 def last_lines(log: Path, lines: int = LAST_LINES) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Stands in for the engine's interpreter: answers for the versions, and as a trainer prints a log step by step.
 
 FAKE_TRAINER says how it ends: done, raise, kill (by SIGKILL), hang, dead_sync, stubborn (hangs and ignores polite signals).
-FAKE_STEPS steps are printed, from the checkpoint on if there is one, FAKE_PACE seconds each. Needs no third-party package.
+FAKE_STEPS steps are printed, from the checkpoint on if there is one, FAKE_PACE seconds each. The file FAKE_LEDGER, if it is
+set, gets a line when it begins and one when it is done. Needs no third-party package.
 """
 
 import json
@@ -22,6 +23,7 @@ def main() -> None:
 
 
 def train(flags: dict[str, str]) -> None:
+    note("begun", flags)
     ending = os.environ["FAKE_TRAINER"]
     if ending == "stubborn":
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -44,6 +46,16 @@ def train(flags: dict[str, str]) -> None:
     model = Path(flags["--ckpt.output_dir"])
     model.mkdir(parents=True)
     (model / "config.json").write_text(json.dumps({"model_type": "fake"}))
+    note("ended", flags)
+
+
+def note(word: str, flags: dict[str, str]) -> None:
+    if "FAKE_LEDGER" in os.environ:
+        on_gpu = flags["--vllm.sync_backend"] == "nccl"
+        device = f"gpu-{os.environ['CUDA_VISIBLE_DEVICES']}" if on_gpu else "cpu"
+        run = Path(flags["--ckpt.path"]).parent.name
+        with open(os.environ["FAKE_LEDGER"], "a") as ledger:
+            ledger.write(f"{word} {run} {device} {os.getpid()} {time.monotonic()}\n")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from gradio.context import Context
 from gradio.utils import is_static_file
 from pydantic import ValidationError
 
+from app import queue_panel
 from app.pages.run_list import compared, described, every, line_of, listed, memory_of, passing
 from app.shared import Shared
 from launcher import library, preflight, report_html, rundir
@@ -24,7 +25,7 @@ from launcher.supervise import Busy
 NO_RUNS = "No runs yet. Every run that is started, here or on the command line, is listed on this page."
 NONE_PASS = "No run passes this filter."
 NO_RUN = "Choose a run to read and write its notes, and to export, resume, clone or delete it."
-STATES = ("running", "done", "stopped", "crashed", "created", "unreadable")
+STATES = ("queued", "running", "done", "stopped", "crashed", "created", "unreadable")
 
 PICK = """
 element.addEventListener('click', (event) => {
@@ -48,7 +49,9 @@ VERBS = {
 
 
 def build(shared: Shared) -> None:
-    tab, page = Context.block, _placed(shared)
+    tab = Context.block
+    queue_panel.build(shared)
+    page = _placed(shared)
     _wire_list(page, tab)
     _wire_verbs(page)
     _wire_deletion(page)

@@ -100,7 +100,7 @@ def _row(store: Store, line: Line, marked: bool, picked: bool) -> Markup:
     run, now = line.run, line.now
     mark = tag(
         "button", "marked" if marked else "mark", type="button", data_run=run.id,
-        aria_pressed="true" if marked else "false", aria_label=f"compare {run.id}",
+        aria_pressed="true" if marked else "false", aria_label=f"{'marked' if marked else 'mark'} to compare {run.id}",
     )  # fmt: skip
     name = tag("button", run.id, type="button", data_run=run.id)
     cells: tuple[Child, ...] = (

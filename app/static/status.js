@@ -33,6 +33,7 @@ function facts(now) {
   }
   if (now.attempt > 1) found.push(`start ${now.attempt}`);
   if (now.bad_lines) found.push(`${now.bad_lines} bad line${now.bad_lines > 1 ? "s" : ""}`);
+  if (now.place !== null) found.push(now.place === 1 ? "next in the queue" : `place ${now.place} in the queue`);
   if (now.stop_wish === "checkpoint") found.push("stops after the next checkpoint");
   if (now.state === "stalled") found.push(`nothing printed for ${duration(now.silent_seconds)}`);
   if (now.left_over.length) found.push(`still alive: ${now.left_over.join(", ")}`);

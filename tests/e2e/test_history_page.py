@@ -79,8 +79,8 @@ def test_notes_and_tags_are_kept_as_they_were_written(page, runs):
 
 def test_runs_are_compared(page):
     for id in (FIRST, SECOND):
-        page.get_by_role("button", name=f"compare {id}").click()
-        expect(page.get_by_role("button", name=f"compare {id}")).to_have_attribute("aria-pressed", "true")
+        page.get_by_role("button", name=f"to compare {id}").click()
+        expect(page.get_by_role("button", name=f"to compare {id}")).to_have_attribute("aria-pressed", "true")
     expect(page.locator(".chart")).to_have_count(2)
     expect(page.locator(".chart").first.locator("li")).to_have_count(2)
     row = page.get_by_role("row").filter(has_text="train.learning_rate")

@@ -106,7 +106,7 @@ def test_a_run_from_the_form_is_the_run_of_the_command_line(fake, model, tmp_pat
     assert [config_of(one) for one in rundir.every(other)] == [config_of(run)] * 2
 
 
-def test_a_double_click_starts_one_run(fake, model):
+def test_a_double_click_starts_one_run_and_another_page_queues_one(fake, model):
     here = fake("hang")
     with dashboard(here.folder) as address, opened(address) as page:
         ready(page)
@@ -116,9 +116,10 @@ def test_a_double_click_starts_one_run(fake, model):
         expect(second.locator("#problems p")).to_contain_text("Ready to start", timeout=30_000)
         page.get_by_role("button", name="Start Training").dblclick()
         second.get_by_role("button", name="Start Training").dblclick()
-        expect(second.locator("#problems")).to_contain_text("is using the cpu", timeout=15_000)
-        expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
-        assert len(rundir.every(here.folder)) == 1
+        expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true", timeout=15_000)
+        expect(second.locator(".so-facts")).to_contain_text("next in the queue", timeout=15_000)
+        found = rundir.every(here.folder)
+        assert [here.look(run).state for run in found] == ["running", "queued"]
 
 
 def test_a_bad_value_is_said_at_its_field_and_starts_nothing(fake, model):
