@@ -94,8 +94,8 @@ class Points:
         return _refused(404, "there is no such plot") if text is None else JSONResponse({"text": text})
 
     async def _changed(self, request: Request, asked: News) -> str:
-        """What is newest of the run's curves, as soon as it is another than the board knows and stays so for a moment: a step's
-        games reach the index right after its line of the log."""
+        """What is newest of the run's curves, as soon as it is another than the board knows and stays so for a moment: a
+        step's games reach the index right after its line of the log."""
         deadline = time.monotonic() + PATIENCE
         before, now = "", str(self.store.newest(asked.run))
         while (now == asked.known or (asked.known and now != before)) and time.monotonic() < deadline:
