@@ -140,7 +140,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(fake):
 
 
 def test_a_killed_supervisor_is_replaced_and_no_step_is_lost(fake):
-    here = fake("done", steps=60)
+    here = fake("done", steps=60, pace=0.25)  # the next supervisor is there before the trainer ends
     run = start(here, train__steps=60)
     until(lambda: here.look(run).step >= 2)
     first = state.read(run)
