@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,9 @@ WRONG = (
 
 def main(arguments: list[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
-    try:
+    with suppress(OSError):  # a full disk keeps the next run waiting, and nobody from being answered
         Runs(rundir.runs_folder()).advance()
+    try:
         return asked.verb(asked) or 0
     except WRONG as error:
         print(f"error: {explain(error)}", file=sys.stderr)

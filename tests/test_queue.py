@@ -217,3 +217,13 @@ def test_the_bench_sees_what_must_not_be():
     apart = (ran("a", "cpu", 1.0, 2.0), ran("b", "gpu-0", 1.5, 2.5), ran("c", "cpu", 2.0, 3.0))
     assert most_at_once(apart) == 1
     assert most_at_once((*apart, ran("d", "cpu", 2.9, 4.0))) == 2
+
+
+def test_a_queue_that_cannot_be_written_keeps_nobody_from_an_answer(fake):
+    here = fake("hang")
+    has, waits = start(here), start(here)
+    begun(here, has)
+    (here.folder / "queue.lock").unlink()
+    (here.folder / "queue.lock").mkdir()
+    code, out, errors = call("show", waits.id, "--json")
+    assert code == 0 and json.loads(out)["state"] == "queued", errors
