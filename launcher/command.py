@@ -130,7 +130,7 @@ FLAGS: dict[str, Callable[[Start], Value]] = {
     "--ckpt.output_dir": lambda s: s.rundir.model,
     "--ckpt.path": lambda s: s.rundir.checkpoints,
     "--ckpt.save_steps": lambda s: s.config.checkpoint.steps or -1,
-    "--ckpt.max_num": lambda s: s.config.checkpoint.keep,
+    "--ckpt.max_num": lambda s: max(2, s.config.checkpoint.keep),  # OpenRLHF deletes the old before it saves the new
     "--ckpt.save_hf": lambda s: s.config.checkpoint.huggingface or s.config.train.frozen_share > 0,
     "--ckpt.best_metric_key": lambda s: "none",  # a "best" checkpoint would become the one that a resume loads
     "--ckpt.load_enable": lambda s: s.attempt > 1,

@@ -121,7 +121,7 @@ class Checkpoint(Section):
     steps: int = Field(default=20, ge=0)
     """Save after every so many steps, so that a run can be resumed. 0 saves only the final model."""
     keep: int = Field(default=3, ge=1)
-    """Checkpoints to keep; older ones are deleted."""
+    """Checkpoints to keep; older ones are deleted. At least two are there, for one may be broken off while it is saved."""
     huggingface: bool = False
     """Also save each checkpoint in the Hugging Face format."""
 
@@ -227,6 +227,9 @@ class RunConfig(Section):
     """Model that both seats share: a hub name or a local folder, or `demo` for the built-in demo model."""
     prompt_style: Style = "short"
     """full: instructions for a general chat model. short: the one-line prompts that the demo model was taught."""
+    if_supervisor_dies: Literal["adopt", "end"] = "adopt"
+    """What becomes of the run when the process that watches over it is killed. adopt: another takes it over, and no step is
+    lost. end: it is stopped, and can be resumed."""
     custom_configs: GameConfig = GameConfig()
     """The rules of the game: the guide's CUSTOM_CONFIGS."""
     judge: JudgeSettings = JudgeSettings()

@@ -15,6 +15,8 @@ from medical_team.agent_settings import SETTINGS
 
 GRACE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 """Signals of a stop, and how many seconds each is given."""
+HEADLESS = ((signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0))
+"""The same where the trainer is gone, and what it left has nobody who would take it down in order."""
 
 
 class Identity(NamedTuple):
@@ -52,6 +54,12 @@ def boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
+def oom_kills() -> int:
+    """Processes that the kernel has ended since then because memory ran out."""
+    counts = dict(line.split(" ") for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines())
+    return int(counts.get("oom_kill", 0))
+
+
 def spawn(argv: Sequence[str], env: Mapping[str, str], output: Path, cwd: Path) -> subprocess.Popen:
     """Starts a process in a session of its own, so that it outlives us; all it prints is appended to `output`."""
     with output.open("ab") as log:
@@ -82,18 +90,46 @@ def family(who: Identity) -> list[psutil.Process]:
 
 def marked(run: str) -> list[psutil.Process]:
     """Every process of this user that carries the run's mark in its environment, wherever its parents went."""
-    mark, found = f'{SETTINGS}={{"run":"{run}"'.encode(), []
+    found = []
     for process in psutil.process_iter():
         with suppress(OSError, psutil.Error):
-            if process.pid != os.getpid() and mark in Path(f"/proc/{process.pid}/environ").read_bytes():
+            if process.pid != os.getpid() and carries(Path(f"/proc/{process.pid}/environ").read_bytes(), run):
                 found.append(process)
     return found
 
 
+def carries(environ: bytes, run: str) -> bool:
+    """The environment is that of one of the run's processes.
+
+    Ray's agents write their title over the beginning of theirs, and with it sometimes the mark itself: then the run's own
+    folder for temporary files tells. A shell that was led there is no part of the run.
+    """
+    own, folder = f'{SETTINGS}={{"run":"{run}"'.encode(), f"/so-{run}".encode()
+    entries = (entry.partition(b"=") for entry in environ.split(b"\0"))
+    return own in environ or any(folder in value for name, _, value in entries if name not in (b"PWD", b"OLDPWD"))
+
+
+def mark(run: str) -> dict[str, str]:
+    """The environment by which a process of the run is found that needs to know nothing else."""
+    return {SETTINGS: f'{{"run":"{run}"}}'}
+
+
+def trainer_of(run: str) -> Identity | None:
+    """The run's trainer, if it was started: the one process of the run that leads its own session."""
+    leaders = [process.pid for process in marked(run) if _leads(process.pid)]
+    return identify(min(leaders)) if leaders else None
+
+
+def _leads(pid: int) -> bool:
+    with suppress(OSError):
+        return os.getsid(pid) == pid
+    return False
+
+
 def end(run: str, trainer: Identity | None) -> list[psutil.Process]:
     """Ends everything that belongs to the run: its process group politely, then by force. What is left, if anything."""
-    for number, seconds in GRACE:
-        targets = marked(run)
+    for number, seconds in GRACE if alive(trainer) else HEADLESS:
+        targets = _with_children(marked(run))
         if not targets:
             return []
         if number == signal.SIGINT and alive(trainer):
@@ -106,6 +142,15 @@ def end(run: str, trainer: Identity | None) -> list[psutil.Process]:
         while time.monotonic() < deadline and (targets := _still(targets)):
             time.sleep(0.1)
     return _still(marked(run))
+
+
+def _with_children(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """And all that they started, whatever its environment says."""
+    found = {process.pid: process for process in processes}
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            found |= {child.pid: child for child in process.children(recursive=True)}
+    return list(found.values())
 
 
 def _still(processes: Sequence[psutil.Process]) -> list[psutil.Process]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from pydantic import TypeAdapter
 
 from launcher import devices, rundir, state, supervise
+from launcher.checkpoints import settle
 from launcher.reading import Unreadable, config_of, reading
 from launcher.rundir import RunDir, read_json, write_json
 from launcher.state import QUEUED, RUNNING, STARTING, End, State
@@ -150,14 +151,14 @@ def _start(run: RunDir, now: State, line: str, count: int) -> list[str] | None:
     if len(names) < count:
         return None
     devices.give(runs, names, run.id)
-    supervise.spawn(run, _begun(run, now, names))
+    supervise.spawn(run, _begun(run, now, names), now)
     _leave(runs, run.id)
     return names
 
 
 def _begun(run: RunDir, now: State, names: Sequence[str]) -> State:
     """The state of a run whose turn has come: its first start, or one more from its newest checkpoint."""
-    step = supervise.checkpoint_step(run)
+    step = settle(run)
     again = step > 0 or now.trainer is not None
     return State(
         state=RUNNING, phase=STARTING, steps=now.steps, step=step, devices=tuple(names), queued=now.queued,

@@ -20,6 +20,8 @@ from medical_team.judge.settings import LOCAL
 
 DEMO_MODEL_FOLDER = PROJECT / "data" / "built" / "demo-model"
 DEMO_MODEL_SEEDS = (0, 1, 2)
+LAST_THREADS = 0.5
+"""Seconds for which a process that was killed may still hold its locks."""
 
 
 class Refused(ValueError):
@@ -139,10 +141,10 @@ class Runs:
             return now
         config_of(run)
         with suppress(supervise.Busy):
-            if state.training(now):
-                supervise.spawn(run, now)
+            if state.training(now) or _never_trained(now):
+                supervise.spawn(run, now, now, LAST_THREADS)
             else:
-                supervise.conclude(run, self.store_path)
+                supervise.conclude(run, self.store_path, LAST_THREADS)
         return state.read(run)
 
     def wait(self, run: RunDir, poll=lambda now: None) -> State:
@@ -162,6 +164,11 @@ class Runs:
                 self.look(run)
             ingest(store, run.path)
         self.advance()
+
+
+def _never_trained(now: State) -> bool:
+    """Its supervisor was killed before it could start, or write down, the trainer."""
+    return now.trainer is None and not state.rebooted(now) and now.tries < supervise.MOST_TRIES
 
 
 def settled(config: RunConfig) -> RunConfig:

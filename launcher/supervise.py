@@ -7,17 +7,18 @@ knows is in the run's folder, so another supervisor can take over a trainer whos
 import fcntl
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
-from launcher import command, devices, engine, footprint, process, ray_cluster, state, tail, trouble, webhook
+from launcher import causes, command, devices, engine, footprint, process, ray_cluster, state, tail, trouble, webhook
+from launcher.checkpoints import checkpoint_step
 from launcher.config import Mode, RunConfig
 from launcher.health_watch import Watch
 from launcher.ingest import ingest, ingest_all
@@ -33,6 +34,10 @@ PATIENCE = 2.0
 
 DEAD_SYNC = 0.01
 """|vllm_kl| from which rollouts no longer come from the weights in training; about 1e-4 is healthy."""
+
+
+MOST_TRIES = 3
+"""Supervisors that may be killed before a run's trainer was started, until it is given up."""
 
 
 class Busy(RuntimeError):
@@ -70,9 +75,9 @@ def supervise(rundir: RunDir, store_path: Path) -> State:
             return Supervision(rundir, config, store, now).run()
 
 
-def conclude(rundir: RunDir, store_path: Path) -> State:
+def conclude(rundir: RunDir, store_path: Path, patience: float = 0.0) -> State:
     """Writes the end of a run whose supervisor and trainer are both gone. Errors: Busy if somebody has it."""
-    with sole(rundir), Store(store_path) as store:
+    with sole(rundir, patience), Store(store_path) as store:
         work = Supervision(rundir, load_config(rundir), store, state.read(rundir))
         if state.orphaned(work.state):
             work.conclude()
@@ -96,14 +101,12 @@ class Supervision:
         self.synced = now.attempts[-1]
         """Step up to which the weight sync was seen to be alive."""
         self.health = Watch(rundir, config, store)
+        self.oom_kills = process.oom_kills()
 
     def run(self) -> State:
         try:
-            if state.training(self.state):
-                self._event("info", "adopted", "took over the trainer from a supervisor that is gone")
-            elif self.state.trainer is None:
-                self._start()
-            if self._watch():
+            goes_on = self._adopt() if self._running() else self._start()
+            if goes_on and self._watch():
                 self.conclude()
         except Exception as error:
             self._end(End.CRASHED, f"the supervisor failed: {type(error).__name__}: {error}")
@@ -116,7 +119,23 @@ class Supervision:
     def _event(self, level: str, kind: str, text: str) -> None:
         append_line(self.rundir.events, {"time": time.time(), "level": level, "kind": kind, "text": text})
 
-    def _start(self) -> None:
+    def _running(self) -> bool:
+        """There is a trainer. The supervisor that started it may have been killed before it could write it down."""
+        if self.state.trainer is None and (found := process.trainer_of(self.rundir.id)):
+            self._change(trainer=found, tries=0)
+        return self.state.trainer is not None
+
+    def _adopt(self) -> bool:
+        """True if the trainer goes on under this supervisor."""
+        if self.config.if_supervisor_dies == "end" and state.training(self.state):
+            self._end(End.STOPPED, "its supervisor was killed, and the run was to end then")
+            return False
+        self._event("info", "adopted", "took over the trainer from a supervisor that is gone")
+        return True
+
+    def _start(self) -> bool:
+        """True once the trainer runs; False if the run was stopped before."""
+        process.end(self.rundir.id, None)  # what a supervisor that was killed had begun
         self.rundir.scratch.mkdir(exist_ok=True)
         trouble.set_ballast(self.rundir.ballast)
         device, cluster = self.config.device, self.config.cluster.ray_address
@@ -124,37 +143,44 @@ class Supervision:
         if found is None:
             raise RuntimeError(engine.missing(device))
         if cluster:
-            self._end_jobs(self.state.attempt - 1)
+            again = self.state.tries > 1  # a supervisor before this one may have submitted the job
+            self._end_jobs(self.state.attempt - (not again))
         start = command.Start(self.config, self.rundir, self.state.attempt, self.state.attempts[-1])
         job = command.build(start, found)
         write_json(self.rundir.command, described(job, found.versions))
         environment = job.environment({key: value for key, value in os.environ.items() if key not in webhook.PRIVATE})
         environment |= devices.visible(self.state.devices)
-        log = self.rundir.log(self.state.attempt)
-        if self.config.mode is Mode.ASSESSOR_ONLY:
-            self._render(found.python, environment, log)
-        self.child = process.spawn(job.argv, environment, log, PROJECT)
-        self._change(trainer=process.identify(self.child.pid))
+        if self.config.mode is Mode.ASSESSOR_ONLY and not self._render(found.python, environment):
+            return False
+        self.child = process.spawn(job.argv, environment, self.rundir.log(self.state.attempt), PROJECT)
+        self._change(trainer=process.identify(self.child.pid), tries=0)
         self._event("info", "started", f"trainer {self.child.pid}, attempt {self.state.attempt}")
+        return True
 
     def _end_jobs(self, attempts: int) -> list[str]:
         """Ends the run's jobs of so many starts on its cluster, if it has one; what could not be ended."""
         address = self.config.cluster.ray_address
         return ray_cluster.end_jobs(address, self.rundir.id, attempts) if address and attempts else []
 
-    def _render(self, python: Path, environment: dict[str, str], log: Path) -> None:
+    def _render(self, python: Path, environment: dict[str, str]) -> bool:
         """OpenRLHF's single-turn mode takes prompts as text: the model's own tokenizer writes them, once."""
-        argv = [
-            str(python),
-            "-m",
-            "medical_team.render",
-            "--model",
-            self.config.policy,
-            "--folder",
-            str(self.rundir.data),
-        ]
+        words = ("--model", self.config.policy, "--folder", str(self.rundir.data))
+        return self._finished([str(python), "-m", "medical_team.render", *words], environment)
+
+    def _finished(self, argv: Sequence[str], environment: Mapping[str, str]) -> bool:
+        """Runs what comes before the trainer to its end. False if the run was stopped meanwhile. Errors: RuntimeError."""
+        log = self.rundir.log(self.state.attempt)
         with log.open("ab") as output:
-            subprocess.run(argv, env=environment, cwd=PROJECT, stdout=output, stderr=output, check=True)
+            child = subprocess.Popen(argv, env=environment, cwd=PROJECT, stdout=output, stderr=output)
+        while child.poll() is None:
+            if self._should_stop():
+                self._end(End.STOPPED, self._why_stop())
+                child.wait()
+                return False
+            time.sleep(TICK / 4)
+        if child.returncode:
+            raise RuntimeError(f"{argv[2]} ended with exit code {child.returncode}: {last_line(log)}")
+        return True
 
     def _watch(self) -> bool:
         """True when the trainer has ended by itself; False when it was ended here."""
@@ -185,7 +211,10 @@ class Supervision:
         progress = self.store.progress(self.rundir.id)
         if (size := tail.size(self.rundir.log(self.state.attempt))) != self.heard[0]:
             self.heard = size, time.time()
-        if (progress.step, progress.phase) != (self.state.step, self.state.phase):
+        new = (progress.step, progress.phase) != (self.state.step, self.state.phase)
+        if (
+            new and progress.attempt == self.state.attempt
+        ):  # until this start has printed something, it is the last one's
             self._change(step=progress.step, phase=progress.phase, last_event=self.heard[1])
 
     def _take(self, finish: bool = False) -> None:
@@ -244,16 +273,14 @@ class Supervision:
         """The trainer is gone: what it left behind says whether it finished."""
         with trouble.tolerated():
             self._ingest()
-        if self.state.trainer is None:
-            return self._end(
-                End.CRASHED, f"the supervisor ended before the trainer started; see {self.rundir.supervisor_log}"
-            )
         code = self.child.returncode if self.child else None
         if self.state.step >= self.state.steps and (self.rundir.model / "config.json").exists() and not code:
             return self._end(End.DONE, f"all {self.state.steps} steps made", code)
-        self._end(End.CRASHED, died(code), code)
+        oom_kills = process.oom_kills() - self.oom_kills
+        cause = causes.unseen(self.state) if code is None else causes.died(code, oom_kills)
+        self._end(End.CRASHED, cause, code, oom_kills)
 
-    def _end(self, how: End, reason: str, code: int | None = None) -> None:
+    def _end(self, how: End, reason: str, code: int | None = None, oom_kills: int = 0) -> None:
         with trouble.tolerated():
             self._change(phase=STOPPING)
         jobs = self._end_jobs(self.state.attempt)
@@ -266,6 +293,10 @@ class Supervision:
         failure = self.store.failure(self.rundir.id) if how is End.CRASHED else None
         if failure and code is not None:
             reason = f"{reason}: {failure.summary}"
+        if how is End.CRASHED:
+            told = failure.traceback if failure else reason
+            advice = causes.what_to_do(checkpoint_step(self.rundir), self.state.steps, oom_kills, told)
+            reason = f"{reason}; {advice}"
         with trouble.tolerated():
             self._event("error" if how is End.CRASHED else "info", how, reason)
         self._change(
@@ -278,23 +309,6 @@ class Supervision:
         self.rundir.stop.unlink(missing_ok=True)
         shutil.rmtree(self.rundir.scratch, ignore_errors=True)
         self.health.wait()
-
-
-def died(code: int | None) -> str:
-    """Why a trainer is gone, as far as its exit tells."""
-    if code is None:
-        return "the trainer ended while nobody watched, before the last step"
-    if code < 0:
-        name = signal.Signals(-code).name
-        hint = ", by hand or by the system when memory ran out" if name == "SIGKILL" else ""
-        return f"the trainer was killed by {name}{hint}"
-    return f"the trainer ended with exit code {code} before it was done"
-
-
-def checkpoint_step(rundir: RunDir) -> int:
-    """Step of the newest whole checkpoint, 0 without one. DeepSpeed names it in `latest` once it is written."""
-    latest = rundir.checkpoints / "_actor" / "latest"
-    return int(latest.read_text().strip().removeprefix("global_step")) if latest.exists() else 0
 
 
 def described(job: command.Command, versions: dict[str, str]) -> dict:
@@ -316,13 +330,22 @@ def commit() -> str | None:
     return asked.stdout.strip() if asked.returncode == 0 else None
 
 
-def spawn(rundir: RunDir, now: State) -> None:
-    """Starts the run's supervisor in the background, and writes `now` with the process that it is. Errors: Busy.
+def last_line(log: Path) -> str:
+    lines = log.read_bytes()[-2000:].decode("utf-8", "backslashreplace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
 
-    Nobody sees the state without its supervisor, and would take the run for lost.
+
+def spawn(rundir: RunDir, now: State, seen: State | None, patience: float = 0.0) -> None:
+    """Starts the run's supervisor in the background, and writes `now` with the process that it is.
+
+    Nobody sees the state without its supervisor, and would take the run for lost. Errors: Busy, also where the state is no
+    longer the one that was `seen`.
     """
     argv = [sys.executable, "-m", "launcher", "supervise", rundir.id]
     env = os.environ | {"SECOND_OPINION_RUNS": str(rundir.path.parent)}
-    with sole(rundir):
+    with sole(rundir, patience):
+        if state.read(rundir) != seen:
+            raise Busy(f"run {rundir.id} was started or ended by another process")
         who = process.detach(argv, env, rundir.supervisor_log, PROJECT)
-        state.write(rundir, now.model_copy(update={"supervisor": who, "boot": process.boot()}))
+        tries = now.tries + (now.trainer is None)
+        state.write(rundir, now.model_copy(update={"supervisor": who, "boot": process.boot(), "tries": tries}))
