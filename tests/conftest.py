@@ -1,11 +1,15 @@
 import json
 import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from launcher import engine, process, rundir
+from launcher import engine, process, rundir, state
+from launcher.reading import Unreadable
+from launcher.rundir import RunDir
 from launcher.runs import Runs
 
 PROJECT = Path(__file__).parent.parent
@@ -17,6 +21,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         job = item.get_closest_marker("engine") and item.get_closest_marker("e2e")
         item.add_marker(pytest.mark.xdist_group("jobs" if job else item.module.__name__))
+
+
+def supervisor_of(run: RunDir) -> process.Identity | None:
+    with suppress(Unreadable):
+        now = state.read(run)
+        return now.supervisor if now and process.alive(now.supervisor) else None
+    return None
 
 
 @pytest.fixture
@@ -39,8 +50,10 @@ def fake(tmp_path, monkeypatch):
         return Runs.here()
 
     yield choose
-    while left := [run for run in rundir.every(tmp_path / "runs") if process.marked(run.id)]:
-        for run in left:  # and those that a supervisor that was ended started from the queue
+    while left := [run for run in rundir.every(tmp_path / "runs") if supervisor_of(run) or process.marked(run.id)]:
+        for run in left:
+            if supervisor := supervisor_of(run):  # killed, it cannot start the next of the queue
+                os.kill(supervisor.pid, signal.SIGKILL)
             process.end(run.id, None)
 
 
