@@ -194,7 +194,10 @@ class Supervision:
                 with trouble.tolerated():
                     self._sample_memory()
                 next_sample = time.monotonic() + MEMORY_EVERY
-            if why := self._dead_sync():
+            why = None
+            with trouble.tolerated():
+                why = self._dead_sync()
+            if why:
                 self._end(End.CRASHED, why)
                 return False
             if self._should_stop():
