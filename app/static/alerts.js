@@ -21,11 +21,16 @@ function show() {
   panel.querySelector("tbody").replaceChildren(...alerts.map(row));
 }
 
-/** A link to a plot: it is drawn after the page, and scrolled to as soon as it is there. */
+/** A link to a plot: scrolled to once it is there, and again while the plots above it are drawn, until somebody scrolls. */
 function lead(name, left = 40) {
-  const figure = document.querySelector(`.so-figure-${name}`);
-  if (figure && figure.offsetParent) return figure.scrollIntoView({ block: "center" });
-  if (left) setTimeout(lead, 250, name, left - 1);
+  const figure = document.querySelector(`.so-figure-${name}`), there = figure && figure.offsetParent;
+  if (there) figure.scrollIntoView({ block: "center" });
+  if (left && leading) setTimeout(lead, 250, name, Math.min(left - 1, there ? 12 : 40));
+}
+
+let leading = true;
+for (const event of ["wheel", "keydown", "pointerdown", "touchmove"]) {
+  document.addEventListener(event, () => { leading = false; }, { once: true, passive: true });
 }
 
 document.addEventListener("so-alerts", show);
