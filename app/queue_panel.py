@@ -28,7 +28,7 @@ TEMPLATE = """
 def build(shared: Shared) -> gr.HTML:
     """It is shown while a run waits, and asks for news by itself."""
 
-    def look(asked: dict[str, Any]) -> list[dict[str, Any]]:
+    def waiting(asked: dict[str, Any]) -> list[dict[str, Any]]:
         return rows(shared)
 
     def move(asked: dict[str, Any]) -> dict[str, str]:
@@ -39,7 +39,7 @@ def build(shared: Shared) -> gr.HTML:
 
     return gr.HTML(
         "", html_template=TEMPLATE, js_on_load=(STATIC / "queue.js").read_text(encoding="utf-8"), elem_id="queue",
-        server_functions=[look, move, withdraw], elem_classes="so-shown", apply_default_css=False,
+        server_functions=[waiting, move, withdraw], elem_classes="so-shown", apply_default_css=False,
     )  # fmt: skip
 
 

@@ -237,7 +237,9 @@ def _ready(address: str, child: subprocess.Popen) -> str:
 def functions(client: httpx.Client, address: str) -> dict[str, int]:
     """The page's server functions, as its settings name them."""
     components = client.get(f"{address}/config").json()["components"]
-    return {name: one["id"] for one in components for name in one["props"].get("server_fns") or ()}
+    found = [(name, one["id"]) for one in components for name in one["props"].get("server_fns") or ()]
+    assert len(dict(found)) == len(found), "an attack on a function must reach that function"
+    return dict(found)
 
 
 def signed_in(address: str) -> httpx.Client:

@@ -32,7 +32,10 @@ CHECKED: dict[Device, dict[str, tuple[str, ...]]] = {
     },
 }  # fmt: skip
 OPTIONAL = ("flash-attn", "flashinfer-python", "bitsandbytes")
-MODULES = ("torch", "transformers", "deepspeed", "vllm.v1.engine.async_llm", "openrlhf.cli.train_ppo_ray")
+MODULES = (
+    "torch", "transformers", "deepspeed", "vllm.v1.engine.async_llm", "vllm.entrypoints.launchers.cli_args",
+    "openrlhf.cli.train_ppo_ray",
+)  # fmt: skip
 NEEDED_GB: dict[Device, int] = {"cpu": 6, "cuda": 20}
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         job = item.get_closest_marker("engine") and item.get_closest_marker("e2e")
         item.add_marker(pytest.mark.xdist_group("jobs" if job else item.module.__name__))
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
 
 
 def supervisor_of(run: RunDir) -> process.Identity | None:

@@ -15,7 +15,7 @@ from app.__main__ import refusal
 from app.credentials import Login
 from app.live_chart import BY_ID, PLOTS, Axis, Clock
 from app.pages import live
-from launcher import process, rundir, state, watch
+from launcher import process, rundir, state, supervise, watch
 from launcher.config import RunConfig
 from launcher.ingest import ingest
 from launcher.rundir import RunDir
@@ -272,7 +272,7 @@ def test_the_first_screen_is_the_run_that_needs_looking_at(here, store):
 def test_a_run_that_died_unseen_is_found_crashed_by_the_first_screen(here, store):
     run = make(here, supervisor=None)
     ingest(store, run.path)
-    state.change(run, state.read(run), trainer=None)
+    state.change(run, state.read(run), trainer=None, tries=supervise.MOST_TRIES)
     assert store.run(ID).state == "running"
     assert selected(here, store) == (ID, "live")
     assert store.run(ID).state == "crashed"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, free_port
 
 from medical_team import demo_world
 from medical_team.judge import Question
@@ -22,7 +22,6 @@ CASES = demo_world.cases(50, seed=5)
 PAIRS = [(case.clean, "", note) for case in CASES for note in (case.error, case.clean.replace("mg", "milligrams", 1))]
 BOUNDS = {"abstain_low": 0.3, "abstain_high": 0.36}
 PLAIN = {"precision": "fp32", "device": "cpu", "batch_size": 16}
-PORT = 8123
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +73,7 @@ def test_odds_of_a_batch_are_those_of_one_row_at_a_time(session, models, kind, l
 
 
 @contextmanager
-def served(engine_python, env, model: str, *settings: str, port: int = PORT):
+def served(engine_python, env, model: str, *settings: str, port: int):
     """The judge server, as a user starts it."""
     argv = [engine_python, "-m", "medical_team.judge.server", "--port", str(port)]
     given = {"model": model} | PLAIN | BOUNDS
@@ -117,9 +116,10 @@ def test_the_same_pairs_get_the_same_verdicts_from_the_process_the_server_and_ov
     model = models["gemma3_text"]
     rules = BOUNDS | {"mode": mode, "escalate": False, "explain_tokens": 16}
     local = session("verdicts", settings=PLAIN | rules | {"kind": "local", "model": model})
-    with served(engine_python, env, model, f"mode={mode}", "escalate=false", "explain_tokens=16"):
-        server = asked(kind="server", url=f"http://127.0.0.1:{PORT}")
-        chat = asked(kind="http", url=f"http://127.0.0.1:{PORT}/v1", model="judge", **rules)
+    port = free_port()
+    with served(engine_python, env, model, f"mode={mode}", "escalate=false", "explain_tokens=16", port=port):
+        server = asked(kind="server", url=f"http://127.0.0.1:{port}")
+        chat = asked(kind="http", url=f"http://127.0.0.1:{port}/v1", model="judge", **rules)
     assert len(local) == len(server) == len(chat) == 100
     if mode == "logit":
         assert {"Safe", "Harmful", None} <= {verdict["label"] for verdict in local}
@@ -132,7 +132,7 @@ def test_the_same_pairs_get_the_same_verdicts_from_the_process_the_server_and_ov
 
 
 def test_a_judge_server_that_dies_and_comes_back(models, engine_python, env):
-    model, port = models["qwen2"], PORT + 1
+    model, port = models["qwen2"], free_port()
     settings = JudgeSettings(kind="server", url=f"http://127.0.0.1:{port}", retries=1, timeout_s=20)
     with served(engine_python, env, model, port=port):
         judge = settings.load()

@@ -45,14 +45,14 @@ async function tell(act) {
   const refused = (await act()).refused || "";
   answer.hidden = !refused;
   answer.textContent = refused;
-  draw(await server.look({}));
+  draw(await server.waiting({}));
 }
 
 async function poll() {
   if (!panel.isConnected) return;
   if (!document.hidden && element.offsetParent !== null) {
     try {
-      draw(await server.look({}));
+      draw(await server.waiting({}));
     } catch {
       // the status bar says that the dashboard is lost
     }

@@ -5,7 +5,6 @@ A test says `with dashboard(runs_folder) as address, opened(address) as page:` a
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from conftest import free_port
 from playwright.sync_api import Page, Request, sync_playwright
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -35,12 +35,6 @@ def violations(page: Page) -> list[tuple[str, str]]:
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
     return [(one["id"], one["nodes"][0]["html"][:200]) for one in found]
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 @contextmanager

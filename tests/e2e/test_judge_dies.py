@@ -1,6 +1,5 @@
 """The real engine, and a judge server that dies in the middle of its run."""
 
-import socket
 import sys
 from pathlib import Path
 
@@ -9,18 +8,13 @@ from test_jobs import launcher, settings, wait  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from conftest import free_port  # noqa: E402
 from test_judge_http import Known, judge_server  # noqa: E402
 
 from medical_team.types import Label  # noqa: E402
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 MODEL = ("logit", "explain", "cache")
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 def begin(launcher, url: str, **changes) -> str:  # noqa: F811
