@@ -71,6 +71,11 @@ class Watch:
         self.open = {kind: alert._replace(calm_time=-alerts.CALM_SECONDS) for kind, alert in self.open.items()}
         self._tell(lasting, step, clock=0.0)
 
+    def crashed(self, attempt: int, step: int, why: str) -> None:
+        """Posted, and no alert: the run's state says it to everybody else."""
+        self.poster = self.poster or self._poster()
+        self._send(f"crashed-{attempt}", f"crashed: {why}", "crashed", step, f"/?run={self.rundir.id}&tab=logs")
+
     def wait(self) -> None:
         """For what is to be posted yet, but not for long."""
         if self.poster:
@@ -100,12 +105,15 @@ class Watch:
         return webhook.Poster(hook, self._posted) if hook else None
 
     def _post(self, line: AlertLine) -> None:
+        self._send(line.alert, line.text, line.what, line.step, line.link, line.time)
+
+    def _send(self, id: str, text: str, what: str, step: int, link: str, when: float | None = None) -> None:
         if self.poster:
             body = {
-                "text": f"Second Opinion, run {self.rundir.id}: {line.text}", "run": self.rundir.id,
-                "name": self.config.name, "alert": line.what, "step": line.step, "link": line.link, "time": line.time,
+                "text": f"Second Opinion, run {self.rundir.id}: {text}", "run": self.rundir.id, "name": self.config.name,
+                "alert": what, "step": step, "link": link, "time": time.time() if when is None else when,
             }  # fmt: skip
-            self.poster.post(webhook.Post(f"{self.rundir.id}/{line.alert}", body))
+            self.poster.post(webhook.Post(f"{self.rundir.id}/{id}", body))
 
     def _posted(self, id: str, why: str | None) -> None:
         """In the poster's thread."""

@@ -300,6 +300,7 @@ class Supervision:
             told = failure.traceback if failure else reason
             advice = causes.what_to_do(checkpoint_step(self.rundir), self.state.steps, oom_kills, told)
             reason = f"{reason}; {advice}"
+            self.health.crashed(self.state.attempt, self.state.step, reason)
         with trouble.tolerated():
             self._event("error" if how is End.CRASHED else "info", how, reason)
         self._change(

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from medical_team.records import GameLog
 from tests import played
 from tests.hardship import fill, read_only, small_disk
 from tests.test_supervise import start, until
+from tests.test_webhook import receiver
 
 
 def counted(store: Store, run: RunDir) -> tuple[int, int]:
@@ -276,6 +278,25 @@ def test_a_trainer_is_told_nothing_of_the_webhook(fake, monkeypatch):
     assert b"private-" not in environment
     for path in [*run.path.rglob("*"), here.store_path]:
         assert path.is_dir() or b"private-" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_crash_is_posted_with_its_cause(fake, monkeypatch, killed):
+    with receiver(200) as (url, got):
+        monkeypatch.setenv(webhook.ADDRESS, url)
+        here = fake("hang" if killed else "raise", steps=2)
+        run = start(here)
+        if killed:  # both, so that somebody else writes its end
+            until(lambda: state.read(run).trainer)
+            now = state.read(run)
+            os.kill(now.supervisor.pid, signal.SIGKILL)
+            os.kill(now.trainer.pid, signal.SIGKILL)
+        assert here.wait(run).state == End.CRASHED
+        until(lambda: got)
+    assert len(got) == 1
+    body = json.loads(got[0][1])
+    assert body["alert"] == "crashed" and body["link"] == f"/?run={run.id}&tab=logs"
+    assert state.read(run).reason in body["text"]
 
 
 def test_an_index_is_not_set_aside_twice(tmp_path):
