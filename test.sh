@@ -18,4 +18,4 @@ browser() {
 .venv/bin/python -m launcher setup
 browser
 .venv/bin/ruff check --quiet
-exec .venv/bin/python -m pytest -n 2 --dist loadgroup "$@"
+exec .venv/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder "$@"

@@ -16,12 +16,17 @@ from launcher.runs import Runs
 PROJECT = Path(__file__).parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items):
     """Under pytest-xdist: real jobs, which want the whole machine, one after the other, and beside them file by file the
     rest."""
+
+    def is_job(item) -> bool:
+        return bool(item.get_closest_marker("engine") and item.get_closest_marker("e2e"))
+
     for item in items:
-        job = item.get_closest_marker("engine") and item.get_closest_marker("e2e")
-        item.add_marker(pytest.mark.xdist_group("jobs" if job else item.module.__name__))
+        item.add_marker(pytest.mark.xdist_group("jobs" if is_job(item) else item.module.__name__))
+    items.sort(key=is_job, reverse=True)  # begun first, they take as long as all the rest
 
 
 def free_port() -> int:
