@@ -132,7 +132,7 @@ def of_run(run: RunDir) -> list[int]:
 
 
 def _supervises(words: bytes) -> bool:
-    return b"\0supervise\0" in words or b"launcher.supervisor" in words
+    return b"\0launcher.supervisor\0" in words
 
 
 def is_true(run: RunDir, now: State, ends: bool) -> bool:

@@ -11,8 +11,9 @@ when the reward curve is drawn, and the page is left in peace before the next. T
 and TensorBoard's time ends with its axes, just before a worker of its own draws the curve: both in their favour.
 
 A new step is timed from its line in the log to the curve on the open page, with an ingest every 0.2 s as a supervisor does
-it; with the others from its writing to the answer that holds it, undrawn. TensorBoard's page asks for nothing by itself:
-its reload button is pressed once a second. The bytes of a refresh are those of the answer with the points.
+it, and 0.7 to 1.5 s between one on the page and the next, about the pace of the quickest real runs; with the others from its
+writing to the answer that holds it, undrawn. TensorBoard's page asks for nothing by itself: its reload button is pressed
+once a second. The bytes of a refresh are those of the answer with the points.
 
 --hour makes the refreshes of an hour, as fast as the page takes them, with its pauses cut to a tenth; the table says how
 many there were. What only time does is not in it.
@@ -26,7 +27,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -147,13 +148,13 @@ def new_steps(tab: Page, run: RunDir, first: int) -> tuple[float, float]:
     """p95 of a new step's seconds to the open page, and p95 of the bytes of a refresh meanwhile."""
     sizes: list[int] = []
     tab.on("response", lambda one: sizes.append(len(one.body())) if one.url.endswith(POINTS) else None)
-    found = []
+    found, dice = [], random.Random(first)
     for step in range(first, first + EXTRA):
         add_step(run, step)
         begun = time.perf_counter()
         tab.wait_for_function(f"{LAST} >= {step}", polling=20, timeout=30_000)
         found.append(time.perf_counter() - begun)
-        tab.wait_for_timeout(137)
+        tab.wait_for_timeout(dice.uniform(700, 1500))
     return sorted(found)[int(0.95 * len(found))], float(sorted(sizes)[int(0.95 * len(sizes))])
 
 
@@ -235,7 +236,8 @@ def measure(run: RunDir, others: Path, times: int, minutes: float) -> Iterator[R
         fresh: dict[str, Refreshes] = {}
         for name, where in stack.enter_context(serving(others)).items():
             cold[name] = navigations(browser, answering_at(where), DRAWN[name], times)
-            fresh[name] = refreshes(name, opened(browser, where, DRAWN[name]), others, OTHERS_EXTRA)
+            with closing(opened(browser, where, DRAWN[name])) as tab:
+                fresh[name] = refreshes(name, tab, others, OTHERS_EXTRA)
         yield Row(
             "cold navigation to the drawn curve, median", "s", **{name: median(all) for name, all in cold.items()}
         )

@@ -32,7 +32,6 @@ from launcher import (
     rundir,
     runs,
     store_judge,
-    supervise,
 )
 from launcher.ingest import ingest
 from launcher.runs import Runs
@@ -141,13 +140,6 @@ def parser() -> argparse.ArgumentParser:
     evaluation_verbs.add(verb, say)
     _data_verbs(verbs)
     _engine_verbs(verbs)
-    verb(
-        "supervise",
-        do_supervise,
-        "see a run through to its end (`run` starts this by itself)",
-        run_id=True,
-        as_json=False,
-    )
     return top
 
 
@@ -461,15 +453,6 @@ def do_engine_check(asked) -> int:
     answer = {"python": str(found.python) if found else None, "problems": problems}
     say(answer, asked, "\n".join(problems) or f"{found.python if found else None}: ok")
     return FAILED if problems else 0
-
-
-def do_supervise(asked) -> int:
-    here = Runs.here()
-    try:
-        supervise.supervise(rundir.find(here.folder, asked.id), here.store_path)
-    finally:
-        here.advance()
-    return 0
 
 
 if __name__ == "__main__":

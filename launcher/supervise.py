@@ -345,7 +345,7 @@ def spawn(rundir: RunDir, now: State, seen: State | None, patience: float = 0.0)
     Nobody sees the state without its supervisor, and would take the run for lost. Errors: Busy, also where the state is no
     longer the one that was `seen`.
     """
-    argv = [sys.executable, "-m", "launcher", "supervise", rundir.id]
+    argv = [sys.executable, "-m", "launcher.supervisor", rundir.id]
     env = os.environ | {"SECOND_OPINION_RUNS": str(rundir.path.parent)}
     with sole(rundir, patience):
         if state.read(rundir) != seen:
