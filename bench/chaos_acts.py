@@ -15,6 +15,7 @@ from launcher import process, state
 from launcher.rundir import RunDir
 from launcher.runs import Refused
 from launcher.state import End
+from launcher.trainer_log import Phase
 
 
 class Kind(StrEnum):
@@ -164,15 +165,25 @@ def alive_or_excused(world: World, run: RunDir) -> str:
     return now.phase
 
 
+PHASES = (Phase.GENERATING, Phase.TRAINING, Phase.SAVING, Phase.EVALUATING)
+"""The longer ones that come after the first step."""
+
+
 def wait_a_while(world: World, run: RunDir) -> None:
-    """Some time of the trainer's start, or some steps."""
+    """Some time of the trainer's start, or some steps, or then a phase, if it comes soon enough."""
     if not world.real or world.random.random() < 0.3:
         time.sleep(world.random.uniform(0.0, 12.0 if world.real else 1.2))
         return
-    target = state.read(run).attempts[-1] + world.random.randint(1, 5)
+    target = state.read(run).attempts[-1] + world.random.randint(1, 3)
     chaos.until(
         lambda: (now := world.runs.look(run)).ended_already or now.step >= target, 180.0, f"{run.id} makes no step"
     )
+    wanted, soon = world.random.choice((None, *PHASES)), time.monotonic() + 15.0
+    while wanted and time.monotonic() < soon:
+        now = world.runs.look(run)
+        if now.ended_already or now.phase == wanted:
+            return
+        time.sleep(0.02)
 
 
 def plan(random: Random, weights: dict[Kind, int], count: int) -> list[Kind]:

@@ -30,7 +30,7 @@ GAMES = 8
 """A step's."""
 SMALL = {
     "rollout.batch_size": GAMES, "rollout.micro_batch_size": GAMES, "train.batch_size": 2 * GAMES,
-    "train.micro_batch_size": GAMES, "data.cases": 60, "data.eval_cases": 4, "eval.steps": 0, "checkpoint.steps": 2,
+    "train.micro_batch_size": GAMES, "data.cases": 60, "data.eval_cases": 4, "eval.steps": 3, "checkpoint.steps": 2,
 }  # fmt: skip
 
 
@@ -166,18 +166,19 @@ def account(world: World, run: RunDir) -> None:
     with Store(world.runs.store_path) as store:
         ingest(store, run.path)
         steps = [point.step for point in store.series(run.id, "reward")]
-        rows = store.rows("SELECT game, step, attempt FROM games WHERE run = ?", run.id)
+        rows = store.rows("SELECT game, step, attempt, mode FROM games WHERE run = ?", run.id)
         step = store.progress(run.id).step
         twice = store.rows("SELECT count(*) - count(DISTINCT game) FROM games WHERE run = ?", run.id)[0][0]
     if steps[:step] != list(range(1, step + 1)):
         raise Untrue(f"run {run.id} is at step {step} and its index has the steps {steps}")
-    known, after = {game for game, _, _ in rows}, set(_games(run))
+    known, after = {game for game, *_ in rows}, set(_games(run))
     if twice or not before.keys() <= known <= after or any(count > 1 for count in before.values()):
         raise Untrue(
             f"run {run.id} has {len(before)} to {len(after)} games in its records and {len(rows)} in its index"
         )
-    newest = {one: max(attempt for _, at, attempt in rows if at == one) for _, one, _ in rows}
-    counts = Counter(at for _, at, attempt in rows if attempt == newest[at])
+    played = [(at, attempt) for _, at, attempt, mode in rows if mode == "train"]
+    newest = {one: max(attempt for at, attempt in played if at == one) for one, _ in played}
+    counts = Counter(at for at, attempt in played if attempt == newest[at])
     wrong = {one: counts[one] for one in range(1, step + 1) if counts[one] != GAMES}
     if wrong:
         raise Untrue(f"run {run.id} is at step {step}; steps with another number of games than {GAMES}: {wrong}")
@@ -255,7 +256,8 @@ def environment(made: dict[str, str]) -> Iterator[None]:
 @contextmanager
 def bystander(python: Path, folder: Path) -> Iterator[Callable[[], bool]]:
     """Another Ray cluster of this user, with nothing to do with any run: what is yielded tells whether it is whole."""
-    words = ["start", "--head", "--port=6417", "--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats"]
+    ports = [f"--port={free_port()}", f"--ray-client-server-port={free_port()}"]
+    words = ["start", "--head", *ports, "--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     argv = [str(python.with_name("ray")), *words, "--object-store-memory=80000000", f"--temp-dir={folder}"]
     subprocess.run(argv, env=environment, check=True, capture_output=True)
@@ -277,10 +279,14 @@ def _mentioning(text: str) -> list[int]:
     return found
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
 def open_dashboard(world: World) -> float:
     """Starts it; seconds until it answers."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     argv = [sys.executable, "-m", "app", "--port", str(port)]
     env = os.environ | {"SECOND_OPINION_RUNS": str(world.folder)}
     world.dashboard = subprocess.Popen(argv, cwd=PROJECT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -204,7 +204,10 @@ def _refresh(tab: Page, run: RunDir, seen: list[int], steps: Iterator[int], want
             add_sample(run)
         else:
             add_step(run, next(steps))
+        late = time.monotonic() + 60.0
         while seen[0] == before:
+            if time.monotonic() > late:
+                raise RuntimeError(f"the page does not refresh any more after {seen[0]:,} times")
             tab.wait_for_timeout(5)
 
 

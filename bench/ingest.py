@@ -168,7 +168,11 @@ def p95(call, arguments) -> float:
         start = time.perf_counter()
         call(argument)
         times.append((time.perf_counter() - start) * 1000)
-    return sorted(times)[int(len(times) * 0.95)]
+    return at_p95(times)
+
+
+def at_p95(values: list[float]) -> float:
+    return sorted(values)[int(len(values) * 0.95)]
 
 
 def filters() -> list[GameFilter]:
