@@ -1,7 +1,9 @@
 """The status bar: how the chosen run stands, on every page, with Stop and Resume."""
 
 import json
+import time
 from dataclasses import asdict
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ STATIC = Path(__file__).parent / "static"
 
 MOST_ALERTS = 20
 """Alerts that a page gets: all open ones first."""
+
+FRESH = 0.5
+"""Seconds for which all pages of a run share what one of them was told."""
 
 TEMPLATE = """
 <section class="so-status" data-state="none" data-step="0" data-run="" aria-label="Status">
@@ -56,14 +61,21 @@ TEMPLATE = """
 def build(shared: Shared) -> gr.HTML:
     """The bar. It sets `chosen` when another run is picked in it, and follows `chosen` when a page sets that."""
 
+    told = lru_cache(maxsize=64)(lambda run, _moment: whole(shared, run))
+
     def look(asked: dict[str, str]) -> dict[str, Any]:
-        return answer(shared, asked["run"], asked["listed"])
+        return unlisted(told(asked["run"], int(time.monotonic() / FRESH)), asked["listed"])
+
+    def changed(verb) -> dict[str, Any]:
+        found = tried(verb)
+        told.cache_clear()
+        return found
 
     def stop(asked: dict[str, str]) -> dict[str, Any]:
-        return tried(lambda: shared.runs.stop(asked["run"], asked["when"]))
+        return changed(lambda: shared.runs.stop(asked["run"], asked["when"]))
 
     def resume(asked: dict[str, str]) -> dict[str, Any]:
-        return tried(lambda: shared.runs.resume(asked["run"]))
+        return changed(lambda: shared.runs.resume(asked["run"]))
 
     def picked(event: gr.EventData) -> str:
         return event.run
@@ -80,13 +92,17 @@ def build(shared: Shared) -> gr.HTML:
     return bar
 
 
-def answer(shared: Shared, run: str, listed: str) -> dict[str, Any]:
-    """The run's status, None if there is no such run; and the list of runs unless it is the one that the page has."""
+def whole(shared: Shared, run: str) -> dict[str, Any]:
+    """The run's status, None if there is no such run; its alerts; and the list of runs with a key for it."""
     rows = [asdict(row) for row in watch.listed(shared.runs, shared.store)]
     key = blake2b(json.dumps(rows).encode(), digest_size=8).hexdigest()
     alerts = [one._asdict() for one in store_health.alerts(shared.store, run, MOST_ALERTS)]
-    found = {"status": status(shared, run), "alerts": alerts, "key": key}
-    return found if key == listed else found | {"runs": rows}
+    return {"status": status(shared, run), "alerts": alerts, "key": key, "runs": rows}
+
+
+def unlisted(told: dict[str, Any], listed: str) -> dict[str, Any]:
+    """The same without the list of runs, if that is the one that the page has."""
+    return {name: told[name] for name in told if name != "runs"} if told["key"] == listed else told
 
 
 def status(shared: Shared, run: str) -> dict[str, Any] | None:

@@ -135,10 +135,10 @@ def test_the_list_of_runs_is_sent_once(here, store):
     shared = ui.Shared(here, store, None, None, None, None)
     make(here)
     ingest(store, here.folder / ID)
-    first = status.answer(shared, ID, "")
+    first = status.whole(shared, ID)
     assert first["runs"] == [{"run": ID, "name": "mine", "state": "running"}] and first["status"]["run"] == ID
-    assert "runs" not in status.answer(shared, ID, first["key"])
-    assert status.answer(shared, "../" + ID, "")["status"] is None
+    assert "runs" not in status.unlisted(first, first["key"]) and "runs" in status.unlisted(first, "")
+    assert status.whole(shared, "../" + ID)["status"] is None
 
 
 def test_a_button_that_cannot_do_its_work_says_why(here, store):
