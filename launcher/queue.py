@@ -70,8 +70,9 @@ def place(runs: Path, run: str) -> int | None:
 
 def join(run: RunDir, now: State) -> None:
     """Puts a run at the end: a new one, or one that has ended and is to go on. Errors: supervise.Busy."""
-    runs, at = run.path.parent, time.time()
+    runs = run.path.parent
     with supervise.sole(run, patience=5.0), held(runs):
+        at = time.time()  # with the queue in hand, so that the times are in the order of the places
         line = waiting(runs)  # read first: where the file is gone, it is made from the states
         before = now.state if now.ended_already else None
         state.write(run, now.model_copy(update={"state": QUEUED, "phase": QUEUED, "queued": at, "before": before}))
