@@ -7,6 +7,7 @@ index open: readers never wait, writers take turns.
 import json
 import math
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,9 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlite_utils import Database
+# sqlite-utils loads pandas where it is installed, for a method that nobody calls here: half a second at every start.
+_kept_out = sys.modules.setdefault("pandas", None) is None
+from sqlite_utils import Database  # noqa: E402
 
-from launcher.migrations import migrations
+if _kept_out:
+    del sys.modules["pandas"]
+
+from launcher.migrations import migrations  # noqa: E402
 
 PATIENCE = 60.0
 """Seconds that a writer waits for another one."""

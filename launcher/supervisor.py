@@ -2,10 +2,8 @@
 
 import sys
 
-sys.modules["pandas"] = None  # sqlite-utils loads it where it is installed: half a second and 50 MB, for nothing here
-
-from launcher import rundir, supervise  # noqa: E402
-from launcher.runs import Runs  # noqa: E402
+from launcher import rundir, supervise
+from launcher.runs import Runs
 
 
 def main(id: str) -> None:

@@ -155,7 +155,7 @@ def test_a_job_that_dies_and_is_resumed_from_its_checkpoint(launcher):
 def wait(launcher, id: str, reached) -> dict:
     """What `show` says as soon as it is so, or once the run has ended."""
     while not reached(shown := launcher("show", id)[1]) and shown["state"] == "running":
-        time.sleep(0.5)
+        time.sleep(2.0)  # each look starts a Python, beside a job that wants both cores
     return shown
 
 
