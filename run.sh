@@ -54,7 +54,6 @@ case "${1:-}" in
         ;;
     *)
         environment requirements.txt
-        [ -f app/__main__.py ] || stop "The dashboard is not part of this checkout yet; ./run.sh demo trains in the terminal."
         exec .venv/bin/python -m app "$@"
         ;;
 esac

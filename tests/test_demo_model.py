@@ -199,22 +199,18 @@ sys.exit(main(["--out", sys.argv[1]], Recipe(most_drilling=3, falling=3)))
 
 
 @pytest.mark.engine
-def test_a_build_without_the_skill_fails_and_leaves_nothing(engine_python, tmp_path):
-    done = run_code(engine_python, SHORT, tmp_path / "demo")
+def test_a_build_without_the_skill_fails_and_leaves_the_older_model_alone(engine_python, tmp_path):
+    older = tmp_path / "demo"
+    older.mkdir()
+    write_skill(older, skill())
+    done = run_code(engine_python, SHORT, older)
     assert done.returncode == 1, done.stderr[-2000:]
     assert "not skilled enough" in done.stderr
     said = [line for line in done.stdout.splitlines() if line.startswith("progress ")]
     assert said[0] == "progress 0.00 tokenizer" and said[-1] == "progress 1.00 measuring"
     assert any(re.fullmatch(r"progress 0\.\d\d step \d+ verdict_loss (\d+\.\d+|inf)", line) for line in said)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.engine
-def test_a_build_that_fails_leaves_the_older_model_alone(engine_python, tmp_path):
-    older = tmp_path / "demo"
-    older.mkdir()
-    write_skill(older, skill())
-    assert run_code(engine_python, SHORT, older).returncode == 1
+    assert list(tmp_path.iterdir()) == [older]
+    assert json.loads((older / "skill.json").read_text(encoding="utf-8")) == asdict(skill())
     assert [path.name for path in older.iterdir()] == ["skill.json"]
 
 

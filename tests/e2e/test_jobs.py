@@ -131,7 +131,7 @@ def test_nothing_is_left_running(self_play):
 
 
 def test_a_job_that_dies_and_is_resumed_from_its_checkpoint(launcher):
-    steps = 24
+    steps = 16
     _, begun, errors = launcher("run", "--preset", "cpu-demo", *settings(train__steps=steps, eval__steps=0))
     assert begun, errors
     id = begun["id"]

@@ -15,7 +15,7 @@ from launcher import process, rundir, runs, state
 from launcher.store import Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
-STEPS, SAVED = 18, 6
+STEPS, SAVED = 12, 4
 FIRST_STEP, WHOLE = 120_000, 240_000
 """Milliseconds that a machine may take to the first step, and to the run's end."""
 
@@ -69,10 +69,10 @@ def test_from_an_empty_page_to_a_run_that_was_stopped_read_and_finished(folder):
         picture(page, "run")
         put(page, "train", STEPS)
         put(page, "checkpoint", SAVED)
-        put(page, "eval", SAVED)
+        put(page, "eval", STEPS)
         expect(page.locator("#shown-line textarea")).to_have_value(
             f"python -m launcher run --preset cpu-demo --set train.steps={STEPS} "
-            f"--set eval.steps={SAVED} --set checkpoint.steps={SAVED}"
+            f"--set eval.steps={STEPS} --set checkpoint.steps={SAVED}"
         )
         clicked = time.monotonic()
         page.get_by_role("button", name="Start Training").click()
