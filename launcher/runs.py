@@ -103,8 +103,9 @@ class Runs:
             return self.withdraw(id)
         if now is None or now.ended_already:
             raise Refused(f"run {id} is not running")
-        every = config_of(run).checkpoint.steps
-        if when == "checkpoint" and not every:
+        if when not in ("now", "checkpoint"):
+            raise Refused(f"a run is stopped now or after the next checkpoint, not {when!r}")
+        if when == "checkpoint" and not config_of(run).checkpoint.steps:
             raise Refused(f"run {id} saves no checkpoints (checkpoint.steps is 0); use --now")
         write_json(run.stop, {"when": when, "asked": time.time(), "checkpoint": supervise.checkpoint_step(run)})
 

@@ -126,6 +126,8 @@ def test_what_cannot_be_done_is_refused_with_the_reason(fake):
     run = start(here, checkpoint__steps=0)
     with pytest.raises(Refused, match="is running"):
         here.resume(run.id)
+    with pytest.raises(Refused, match="not 'tomorrow'"):
+        here.stop(run.id, "tomorrow")
     with pytest.raises(Refused, match="saves no checkpoints"):
         here.stop(run.id, "checkpoint")
     assert here.wait(run).state == End.DONE
