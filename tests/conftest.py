@@ -29,6 +29,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=is_job, reverse=True)  # begun first, they take as long as all the rest
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_browser_a_module():
+    """Browser tests open it with their module's first page; while it is open, no other test could run an event loop."""
+    yield
+    if browser := sys.modules.get("browser"):
+        browser.close()
+
+
 def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

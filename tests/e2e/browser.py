@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import httpx
 import pytest
 from conftest import free_port
-from playwright.sync_api import Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 PROJECT = Path(__file__).parent.parent.parent
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -64,13 +65,9 @@ def _answering(address: str, child: subprocess.Popen) -> str:
 @contextmanager
 def opened(address: str, width: int = 1280, height: int = 900, dark: bool = False, path: str = "") -> Iterator[Page]:
     """A page of the dashboard, loaded. Requests to other machines and errors in its scripts fail the test at the end."""
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"{CHROMIUM} is missing: Debian's package chromium has it")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        context = chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", accept_downloads=True
-        )
+    with chromium().new_context(
+        viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", accept_downloads=True
+    ) as context:
         page = context.new_page()
         outside: list[str] = []
         errors: list[str] = []
@@ -84,6 +81,24 @@ def opened(address: str, width: int = 1280, height: int = 900, dark: bool = Fals
         page.goto(address + path)
         page.get_by_role("tab").first.wait_for()
         yield page
-        chromium.close()
-        assert not outside, f"the page wanted to leave this machine: {outside}"
-        assert not errors, f"scripts failed on the page: {errors}"
+    assert not outside, f"the page wanted to leave this machine: {outside}"
+    assert not errors, f"scripts failed on the page: {errors}"
+
+
+closing = ExitStack()
+
+
+@cache
+def chromium() -> Browser:
+    """One for all tests of a module: conftest.py closes it after the last."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"{CHROMIUM} is missing: Debian's package chromium has it")
+    playwright = closing.enter_context(sync_playwright())
+    found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    closing.callback(found.close)
+    return found
+
+
+def close() -> None:
+    closing.close()
+    chromium.cache_clear()
