@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from browser import dashboard, opened, violations
 from playwright.sync_api import expect
 
 from launcher.config import resolve
@@ -13,7 +14,6 @@ from launcher.state import State
 from launcher.store import Store
 from medical_team.types import Label
 from tests import played
-from tests.e2e.browser import dashboard, opened, violations
 
 pytestmark = pytest.mark.e2e
 
