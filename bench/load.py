@@ -167,7 +167,9 @@ def ratios(stretches: Sequence[Stretch], steps: dict[int, float]) -> list[float]
     """A step's median seconds with the pages by those without them just before and after, by stretch with the pages."""
 
     def seconds(one: Stretch) -> list[float]:
-        within = [step for step, at in steps.items() if one.begun < at <= one.ended and one.begun < steps.get(step - 1, 0)]
+        within = [
+            step for step, at in steps.items() if one.begun < at <= one.ended and one.begun < steps.get(step - 1, 0)
+        ]
         return [steps[step] - steps[step - 1] for step in within]
 
     found = []

@@ -24,7 +24,8 @@ from launcher.health_watch import Watch
 from launcher.ingest import ingest, ingest_all
 from launcher.rundir import PROJECT, RunDir, append_line, read_json, write_json
 from launcher.state import STOPPING, End, State
-from launcher.store import Store
+from launcher.store import Failure, Store
+from launcher.trainer_log import CREATION, Phase
 
 TICK, MEMORY_EVERY = 0.2, 1.0
 """Seconds between two looks at the files, and between two samples of memory."""
@@ -196,7 +197,7 @@ class Supervision:
                 next_sample = time.monotonic() + MEMORY_EVERY
             why = None
             with trouble.tolerated():
-                why = self._dead_sync()
+                why = self._dead_sync() or self._dead_actor()
             if why:
                 self._end(End.CRASHED, why)
                 return False
@@ -262,6 +263,15 @@ class Supervision:
             self.synced = step
         return None
 
+    def _dead_actor(self) -> str | None:
+        """Ray starts no actor twice, and OpenRLHF may wait five minutes for one that has failed."""
+        if self.state.phase != Phase.LOADING:  # later the log has texts of models in it
+            return None
+        failure = self.store.failure(self.rundir.id)
+        if failure and failure.attempt == self.state.attempt and CREATION in failure.traceback.split("\n", 1)[0]:
+            return f"a process of the trainer could not start: {failure.summary}"
+        return None
+
     def _should_stop(self) -> bool:
         if not self.rundir.stop.exists():
             return False
@@ -283,9 +293,13 @@ class Supervision:
         cause = causes.unseen(self.state) if code is None else causes.died(code, oom_kills)
         self._end(End.CRASHED, cause, code, oom_kills)
 
+    def _failure(self, how: End) -> Failure | None:
+        return self.store.failure(self.rundir.id) if how is End.CRASHED else None
+
     def _end(self, how: End, reason: str, code: int | None = None, oom_kills: int = 0) -> None:
         with trouble.tolerated():
             self._change(phase=STOPPING)
+        ended_here, failure = self._trainer_runs(), self._failure(how)
         jobs = self._end_jobs(self.state.attempt)
         left = process.end(self.rundir.id, self.state.trainer)
         self.rundir.ballast.unlink(missing_ok=True)
@@ -293,7 +307,8 @@ class Supervision:
             self._take(finish=True)
         with trouble.tolerated():
             self.health.close(self.state.step)
-        failure = self.store.failure(self.rundir.id) if how is End.CRASHED else None
+        if not ended_here:  # else its last words are about that
+            failure = self._failure(how)
         if failure and code is not None:
             reason = f"{reason}: {failure.summary}"
         if how is End.CRASHED:

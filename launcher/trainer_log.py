@@ -116,10 +116,11 @@ _NUMBER = r"-?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|inf|nan)"
 _ITEM = re.compile(rf"'([^'\\]+)': ({_NUMBER})")
 _DICT = re.compile(rf"\{{(?:'[^'\\]+': {_NUMBER}(?:, (?=')|(?=\}})))*\}}")
 
+CREATION = "Exception raised in creation task"
+"""How the text of a Failure begins where one of Ray's actors could not start; the time and the place may come before it."""
+
 _TRACEBACK = "Traceback (most recent call last):"
-_UNHANDLED = re.compile(
-    r"(?:.*ERROR worker\.py:\d+ -- )?(?:Unhandled error \(suppress|Exception raised in creation task)"
-)
+_UNHANDLED = re.compile(rf"(?:.*ERROR worker\.py:\d+ -- )?(?:Unhandled error \(suppress|{CREATION})")
 _EXCEPTION = re.compile(r"(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt|Exit|Timeout|Warning)\b.*")
 _WRAPPER = re.compile(r"ray\.exceptions\.RayTaskError|ray\.exceptions\.\w*Actor\w*Error")
 _CHAIN = ("During handling of the above exception", "The above exception was the direct cause")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import from_json
 
 from medical_team import jsonl
 from medical_team.types import Category, ErrorType, Label, Role, Verdict
@@ -107,9 +108,17 @@ class GameRecord(_Record):
 
 
 def read_folder(folder: Path) -> list[GameRecord]:
-    """Every whole record in `folder`, file by file. A last line that was cut off is left out."""
+    """Every whole record in `folder`, file by file. Lines that a full disk or a kill has cut are left out."""
     lines = (line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().split(b"\n")[:-1])
-    return [GameRecord.model_validate_json(line) for line in lines]
+    return [GameRecord.model_validate_json(line) for line in lines if _whole(line)]
+
+
+def _whole(line: bytes) -> bool:
+    try:
+        from_json(line)
+    except ValueError:
+        return False
+    return True
 
 
 class GameLog:

@@ -1,10 +1,11 @@
 """Stands in for the engine's interpreter: answers for the versions, and as a trainer prints a log step by step.
 
-FAKE_TRAINER says how it ends: done, raise, kill (by SIGKILL), hang, dead_sync, stubborn (hangs and ignores polite signals),
-full_disk (raises as on a full disk), eat (takes memory until it is ended, in the memory cgroup FAKE_CGROUP). With hang, what
-comes before the trainer hangs too. FAKE_STEPS steps are printed, from the checkpoint on if there is one, FAKE_PACE seconds
-each, with FAKE_GAMES games recorded. The file FAKE_LEDGER, if it is set, gets a line when it begins and one when it is done;
-FAKE_ALONE gets one where two trainers are on a device at once. Needs no third-party package.
+FAKE_TRAINER says how it ends: done, raise, kill (by SIGKILL), hang, dead_sync, dead_actor (tells of a process of its own
+that could not start, and hangs), stubborn (hangs and ignores polite signals), full_disk (raises as on a full disk), eat
+(takes memory until it is ended, in the memory cgroup FAKE_CGROUP). With hang, what comes before the trainer hangs too.
+FAKE_STEPS steps are printed, from the checkpoint on if there is one, FAKE_PACE seconds each, with FAKE_GAMES games
+recorded. The file FAKE_LEDGER, if it is set, gets a line when it begins and one when it is done; FAKE_ALONE gets one where
+two trainers are on a device at once. Needs no third-party package.
 """
 
 import errno
@@ -17,6 +18,12 @@ import time
 from pathlib import Path
 
 PREFIX = "(PPOTrainer pid=7) INFO 11-22 13:56:51 ppo_trainer.py:551] ✨ Global step "
+
+DEAD_ACTOR = """\
+(RolloutRayActor pid=8) Exception raised in creation task: The actor died because of an error raised in its creation task
+(RolloutRayActor pid=8)   File "/medical_team/openrlhf_agent.py", line 98, in __init__
+(RolloutRayActor pid=8)     self.judge = self.settings.judge.load(self.settings.games.parent)
+(RolloutRayActor pid=8) ValueError: the judge has no weights"""
 
 
 def main() -> None:
@@ -34,6 +41,9 @@ def train(flags: dict[str, str]) -> None:
     if ending == "stubborn":
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+    if ending == "dead_actor":
+        print(DEAD_ACTOR, flush=True)
+        time.sleep(600)
     lock = alone(os.environ["FAKE_ALONE"]) if "FAKE_ALONE" in os.environ else None  # noqa: F841 - held until it is gone
     latest = Path(flags["--ckpt.path"], "_actor", "latest")
     first = int(latest.read_text().removeprefix("global_step")) + 1 if latest.exists() else 1

@@ -125,3 +125,5 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path):
     with log.path.open("a") as file:
         file.write('{"run": "r1", "ga')
     assert len(read_folder(tmp_path)) == 1
+    log.append(books().record(won(), "train", 1, 0, 2))  # a full disk cut the one before, and the same process goes on
+    assert len(read_folder(tmp_path)) == 2

@@ -92,6 +92,15 @@ def test_a_dead_weight_sync_stops_a_cpu_run(fake):
     assert process.marked(run.id) == []
 
 
+def test_a_trainer_that_waits_for_a_process_that_could_not_start_is_ended_with_the_cause(fake):
+    here = fake("dead_actor")
+    run = start(here)
+    now = here.wait(run)
+    assert now.state == End.CRASHED and process.marked(run.id) == []
+    assert "could not start: ValueError: the judge has no weights" in now.reason
+    assert "in __init__" in now.traceback
+
+
 @pytest.mark.parametrize("ending", ["hang", "stubborn"])
 def test_stop_now_ends_every_process(fake, monkeypatch, ending):
     monkeypatch.setattr(process, "GRACE", tuple((number, 1.0) for number, _ in process.GRACE))
