@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,7 @@ from launcher.rundir import RunDir  # noqa: E402
 from launcher.runs import Runs  # noqa: E402
 from launcher.store import MemoryPoint, Store  # noqa: E402
 from medical_team import demo_world  # noqa: E402
+from medical_team.records import read_folder  # noqa: E402
 
 PHASES = ("generation", "make_experience", "ppo_train", "broadcast", "step_total")
 STOPPING = 40.0
@@ -61,12 +63,13 @@ class Setup:
 SHORT = {"rollout.max_new_tokens": 512, "rollout.max_len": 1024, "prompt_style": "short"}
 """As in the first measurements: replies of 512 tokens, in all about 700. Notes of `--data` may need a longer max_len."""
 OLD = {"memory.adam_offload": True, "memory.cpu_threads": 1}
+H100 = 86.0
 SETUPS = {
-    "80gb": Setup("single-gpu-80gb", SHORT),
+    "80gb": Setup("single-gpu-80gb", SHORT, ceiling_gb=H100),
     "48gb": Setup("single-gpu-48gb", SHORT, ceiling_gb=48),
     "24gb": Setup("single-gpu-24gb", SHORT, "qwen2.5-1.5b", 24),
-    "guide": Setup("guide-single-gpu"),
-    "old": Setup("guide-single-gpu", OLD | SHORT),  # the first that fitted: 103 s a step
+    "guide": Setup("guide-single-gpu", ceiling_gb=H100),
+    "old": Setup("guide-single-gpu", OLD | SHORT, ceiling_gb=H100),  # the first that fitted: 103 s a step
     "2gpus": Setup("multi-gpu", SHORT),
 }
 SPARE = {"checkpoint.steps": 0, "checkpoint.huggingface": False, "eval.steps": 0, "data.source": "medec"}
@@ -216,8 +219,15 @@ def measured(store: Store, run: RunDir, started: float) -> dict[str, Any]:
         seconds = step["generation"] or step["step_total"]
         step["rollout_tokens_per_second"] = step["reply_tokens"] * config.samples_per_step / seconds
     points = store.memory(run.id)
+    games = [game for game in read_folder(run.games) if game.mode == "train"]
     return {
         "steps": steps,
+        "games": {
+            "in_step": Counter(game.step for game in games),
+            "processes": len(list(run.games.glob("*.jsonl"))),
+            "broken": sum(not game.valid and game.verdict is None for game in games),
+            "most_of_a_sample": max(Counter(game.sample for game in games).values(), default=0),
+        },
         "later_step_s": statistics.median(step["step_total"] for step in steps[1:]) if steps[1:] else None,
         "peak_mb": peaks(points),
         "memory": [[round(point.time - started, 1), point.phase, *_roles(point).values()] for point in points],
@@ -289,6 +299,8 @@ def estimated(
 ) -> dict[str, Any]:
     """The plan, for the longest sequences that there were, and each of its peaks beside the measured one."""
     gpu = int(min(ceiling_gb * 1e9 if ceiling_gb else 1e15, gpu_bytes()))
+    share = config.memory.vllm_share * gpu_bytes() / gpu  # vLLM reckons with the whole GPU, the plan with what is left
+    config = config.model_copy(update={"memory": config.memory.model_copy(update={"vllm_share": share})})
     lengths = [length for _, length in store.series(run.id, "total_length")]
     work = memory.Workload(config, model_shape.of_model(config.policy), gpu, judge)
     plan = memory.plan(work)

@@ -140,24 +140,32 @@ class Gpu(NamedTuple):
     """Bytes."""
 
 
-def gpus() -> list[Gpu]:
-    """What NVML tells of this machine. Errors: pynvml.NVMLError, mostly because there is no driver."""
-    import pynvml
+def gpus(nvml=None) -> list[Gpu]:
+    """What NVML tells of the GPUs that a run may take: all of this machine, or those of CUDA_VISIBLE_DEVICES.
 
-    pynvml.nvmlInit()
+    nvml: the module pynvml, or what answers like it. Errors: pynvml.NVMLError, mostly because there is no driver.
+    """
+    if nvml is None:
+        import pynvml as nvml
+
+    nvml.nvmlInit()
     try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        memory = [pynvml.nvmlDeviceGetMemoryInfo(handle) for handle in handles]
+        names = [name.removeprefix("gpu-") for name in devices.present(devices.GPUS) or ()]
+        handles = [
+            nvml.nvmlDeviceGetHandleByIndex(int(name)) if name.isdecimal() else nvml.nvmlDeviceGetHandleByUUID(name)
+            for name in names
+        ]
+        memory = [nvml.nvmlDeviceGetMemoryInfo(handle) for handle in handles]
         return [
-            Gpu(pynvml.nvmlDeviceGetName(handle), held.total, held.free)
+            Gpu(nvml.nvmlDeviceGetName(handle), held.total, held.free)
             for handle, held in zip(handles, memory, strict=True)
         ]
     finally:
-        pynvml.nvmlShutdown()
+        nvml.nvmlShutdown()
 
 
 def gpu_total() -> int | None:
-    """Bytes of this machine's first GPU; None if no driver answers."""
+    """Bytes of the first GPU that a run may take; None if no driver answers."""
     import pynvml
 
     try:

@@ -95,6 +95,33 @@ def test_a_gpu_job_without_a_gpu_says_so(here):
 H100 = Gpu("NVIDIA H100", int(85 * GB), int(84 * GB))
 
 
+class TwoGpus:
+    """Answers as pynvml does, for a GPU that is taken and one that is free."""
+
+    def nvmlInit(self):
+        pass
+
+    nvmlShutdown = nvmlInit
+
+    def nvmlDeviceGetHandleByIndex(self, index):
+        return int(index)
+
+    def nvmlDeviceGetHandleByUUID(self, name):
+        return {"GPU-a": 0, "GPU-b": 1}[name]
+
+    def nvmlDeviceGetMemoryInfo(self, index):
+        return Gpu("", 85, 84 * index)
+
+    def nvmlDeviceGetName(self, index):
+        return f"number {index}"
+
+
+@pytest.mark.parametrize(("chosen", "seen"), [("1", [84]), ("GPU-b", [84]), ("1,0", [84, 0]), ("", [])])
+def test_only_the_gpus_that_a_run_may_take_are_looked_at(monkeypatch, chosen, seen):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert [gpu.free for gpu in preflight.gpus(TwoGpus())] == seen
+
+
 def test_gpus_that_are_too_few_or_too_full(tmp_path):
     one = resolve("cpu-demo", MODEL | {"device": "cuda", "memory.vllm_share": 0.5})
     assert list(preflight.gpu_problems(one, [H100])) == []

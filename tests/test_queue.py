@@ -9,7 +9,7 @@ import pytest
 from test_cli import RUN, call
 from test_supervise import start, until
 
-from bench.queue import Trainer, crowd, in_order, most_at_once
+from bench.many_jobs import Trainer, crowd, in_order, most_at_once
 from launcher import devices, preflight, process, queue, rundir, state, watch
 from launcher.config import resolve
 from launcher.runs import Refused
@@ -203,7 +203,7 @@ def test_runs_on_the_same_cluster_wait_for_each_other_and_for_no_other(fake):
 
 
 def test_a_crowd_runs_each_job_once_and_never_two_on_a_device():
-    """bench/queue.py with few jobs."""
+    """bench/many_jobs.py with few jobs."""
     outcome = crowd(jobs=10, processes=4)
     assert [now.state for now in outcome.states] == [End.DONE] * 10, [now.reason for now in outcome.states]
     assert sorted(one.run for one in outcome.trainers) == sorted({one.run for one in outcome.trainers})

@@ -1,4 +1,4 @@
-"""The queue under a crowd: `.venv/bin/python -m bench.queue [--jobs 1000] [--processes 8] [--gpus 0]`. Prints one table.
+"""The queue under a crowd: `.venv/bin/python -m bench.many_jobs [--jobs 1000] [--processes 8] [--gpus 0]`. Prints one table.
 
 Processes that know nothing of each other create runs and start them, all at once, and go on trying to start whatever is next
 until nothing waits. The trainer is the tests' fake one, which writes down when it began and ended, on which device. With
@@ -65,7 +65,7 @@ def crowd(jobs: int, processes: int, gpus: int = 0) -> Outcome:
         (folder / "runs").mkdir()
         env, begun = environment(folder, gpus), time.monotonic()
         shares = [len(range(one, jobs, processes)) for one in range(processes)]
-        argv = [sys.executable, "-m", "bench.queue", "--gpus", str(gpus), "--one-of-the-crowd"]
+        argv = [sys.executable, "-m", "bench.many_jobs", "--gpus", str(gpus), "--one-of-the-crowd"]
         working = [subprocess.Popen([*argv, str(share)], env=env, cwd=PROJECT) for share in shares]
         if any([one.wait() for one in working]):
             raise RuntimeError("one of the crowd failed")
