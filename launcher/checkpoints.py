@@ -27,9 +27,21 @@ def _steps(folder: Path) -> list[int]:
     return [int(found[1]) for path in folder.iterdir() if (found := _NAME.fullmatch(path.name)) and path.is_dir()]
 
 
-def settle(rundir: RunDir) -> int:
-    """Makes `latest` name the newest whole checkpoint, which is where the trainer goes on; its step."""
-    step, latest = checkpoint_step(rundir), rundir.checkpoints / "_actor" / "latest"
+def resume_step(rundir: RunDir, told: int) -> int:
+    """Step of the checkpoint to go on from. told: the last step that the trainer's log has.
+
+    It is the newest whole one, but rather one before it than a step without metrics: a full disk may have cut the line of
+    the step that was saved.
+    """
+    newest = checkpoint_step(rundir)
+    if newest <= told:
+        return newest
+    return max((step for step in _steps(rundir.checkpoints / "_actor") if step <= told), default=newest)
+
+
+def settle(rundir: RunDir, told: int) -> int:
+    """Makes `latest` name the checkpoint of `resume_step`, which is where the trainer goes on; its step."""
+    step, latest = resume_step(rundir, told), rundir.checkpoints / "_actor" / "latest"
     if step and latest.read_text(encoding="utf-8", errors="replace").strip() != f"global_step{step}":
         part = latest.with_name(".latest.part")
         part.write_text(f"global_step{step}", encoding="utf-8")

@@ -159,7 +159,7 @@ def _start(run: RunDir, now: State, line: str, count: int) -> list[str] | None:
 
 def _begun(run: RunDir, now: State, names: Sequence[str]) -> State:
     """The state of a run whose turn has come: its first start, or one more from its newest checkpoint."""
-    step = settle(run)
+    step = settle(run, now.step)
     again = step > 0 or now.trainer is not None
     return State(
         state=RUNNING, phase=STARTING, steps=now.steps, step=step, devices=tuple(names), queued=now.queued,

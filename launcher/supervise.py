@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from launcher import causes, command, devices, engine, footprint, process, ray_cluster, state, tail, trouble, webhook
-from launcher.checkpoints import checkpoint_step
+from launcher.checkpoints import checkpoint_step, resume_step
 from launcher.config import Mode, RunConfig
 from launcher.health_watch import Watch
 from launcher.ingest import ingest, ingest_all
@@ -313,7 +313,8 @@ class Supervision:
             reason = f"{reason}: {failure.summary}"
         if how is End.CRASHED:
             told = failure.traceback if failure else reason
-            advice = causes.what_to_do(checkpoint_step(self.rundir), self.state.steps, oom_kills, told)
+            saved = resume_step(self.rundir, self.store.progress(self.rundir.id).step)
+            advice = causes.what_to_do(saved, self.state.steps, oom_kills, told)
             reason = f"{reason}; {advice}"
             self.health.crashed(self.state.attempt, self.state.step, reason)
         with trouble.tolerated():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launcher.checkpoints import checkpoint_step, settle
+from launcher.checkpoints import checkpoint_step, resume_step, settle
 from launcher.rundir import RunDir
 
 
@@ -43,12 +43,19 @@ def test_the_newest_whole_checkpoint(saved, latest, steps, newest):
 
 def test_a_resume_goes_on_from_there(saved):
     run = saved("", 2, 4)
-    assert settle(run) == 4
+    assert settle(run, 4) == 4
     assert (run.checkpoints / "_actor" / "latest").read_text() == "global_step4"
 
 
 def test_a_name_that_is_right_is_left_alone(saved):
     run = saved("global_step4", 2, 4)
     before = (run.checkpoints / "_actor" / "latest").stat()
-    assert settle(run) == 4
+    assert settle(run, 4) == 4
     assert (run.checkpoints / "_actor" / "latest").stat() == before
+
+
+@pytest.mark.parametrize(("told", "step"), [(4, 4), (5, 4), (3, 2), (1, 4)])
+def test_a_step_whose_line_a_full_disk_cut_is_made_again_where_that_is_possible(saved, told, step):
+    run = saved("global_step4", 2, 4)
+    assert resume_step(run, told) == settle(run, told) == step
+    assert (run.checkpoints / "_actor" / "latest").read_text() == f"global_step{step}"
