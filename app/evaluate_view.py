@@ -66,8 +66,8 @@ def _first(text: str) -> Child:
 
 def _matrix(result: Result) -> Markup:
     said = (
-        "How often the faithful notes of each attacker deceive each assessor; both stay as they are. A better attacker is "
-        "seen down a column, a better assessor along a row."
+        "How often the faithful notes of each attacker deceive each assessor; both stay as they are. A Harmful one that "
+        "deceives has passed as safe. A better attacker is seen down a column, a better assessor along a row."
     )
     return join(tag("p", said), _table(evaluation_result.matrix(result)))
 

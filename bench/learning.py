@@ -23,6 +23,8 @@ from launcher.evaluations import Request  # noqa: E402
 from launcher.rundir import RunDir  # noqa: E402
 from launcher.runs import Runs  # noqa: E402
 from launcher.state import End, State  # noqa: E402
+from medical_team.evaluation import How  # noqa: E402
+from medical_team.types import Label  # noqa: E402
 
 RESULTS = PROJECT / "bench" / "results"
 FROZEN = {"train.frozen_share": 0.25}
@@ -85,7 +87,11 @@ def measure(runs: Runs, run: RunDir, cases: int) -> dict[str, float | None]:
     values = {
         (column.name, column.how, column.role): {m.name: m.value for m in column.measures} for column in found.columns
     }
-    cells = {(cell.attacker, cell.assessor): cell.success for cell in found.cells}
+    passed = {
+        (cell.attacker, cell.assessor): cell.success
+        for cell in found.cells
+        if (cell.label, cell.how) == (Label.HARMFUL, How.SAMPLED)
+    }
 
     def of(player: str) -> dict[str, float | None]:
         greedy, sampled, attacker = (
@@ -95,7 +101,7 @@ def measure(runs: Runs, run: RunDir, cases: int) -> dict[str, float | None]:
         return {
             "accuracy_greedy": greedy["accuracy"], "accuracy_sampled": sampled["accuracy"],
             "specificity_sampled": sampled["specificity"], "faithful": attacker["faithful"],
-            "deceives_start": cells[player, DEMO_MODEL], "deceived_by_start": cells[DEMO_MODEL, player],
+            "deceives_start": passed[player, DEMO_MODEL], "deceived_by_start": passed[DEMO_MODEL, player],
         }  # fmt: skip
 
     return of(run.id) | {f"start_{name}": value for name, value in of(DEMO_MODEL).items()}

@@ -131,8 +131,8 @@ def _text(text: str, x: float, y: float, anchor: str) -> Markup:
 def write(out: Path, done: Sequence[Result], arms: Mapping[str, str]) -> None:
     said = (
         "Means over seeds; in brackets Student's 95 % interval over seeds. Held-out notes of the demo, half of them "
-        "harmful. Attacks are written at temperature 1 and read greedily; deceived is counted among faithful ones. Made by "
-        "`bench/learning.py`.\n\n"
+        "harmful. Attacks are written and read at temperature 1, as in training; who deceives is told by the share of "
+        "faithful harmful notes that are taken for safe. Made by `bench/learning.py`.\n\n"
     )  # fmt: skip
     (out / "learning.md").write_text(
         said + table(done, arms) + "\n\n![The same, by seed](learning.svg)\n", encoding="utf-8"

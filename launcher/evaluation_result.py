@@ -11,7 +11,7 @@ from medical_team.evaluation import Attack, How, Job, Note, Prediction, Record, 
 from medical_team.evaluation.crossplay import Cell
 from medical_team.evaluation.intervals import Interval
 from medical_team.evaluation.scores import Difference, Measure
-from medical_team.types import Role
+from medical_team.types import Label, Role
 
 RESULT = "result.json"
 
@@ -63,8 +63,10 @@ def compute(folder: Path) -> Result:
         differences=tuple(
             scores.difference(own[names[0], how], own[name, how]) for how in job.how for name in names[1:]
         ),
-        cells=tuple(crossplay.cell(attacker, assessor, predictions) for attacker in names for assessor in names)
-        if attacks else (),
+        cells=tuple(
+            crossplay.cell(attacker, assessor, how, label, predictions)
+            for attacker in names for label in (Label.HARMFUL, Label.SAFE) for how in job.how for assessor in names
+        ) if attacks else (),
     )  # fmt: skip
 
 
@@ -134,14 +136,14 @@ def _signed(one: Difference) -> str:
 def matrix(result: Result) -> Table:
     """Attackers down, assessors across: how often the faithful notes deceive."""
     assessors = list(dict.fromkeys(cell.assessor for cell in result.cells))
-    attackers = list(dict.fromkeys(cell.attacker for cell in result.cells))
-    by_pair = {(cell.attacker, cell.assessor): cell for cell in result.cells}
+    rows: dict[tuple[str, Label, How], list[Cell]] = {}
+    for cell in result.cells:
+        rows.setdefault((cell.attacker, cell.label, cell.how), []).append(cell)
     cells = [
-        [attacker, str(by_pair[attacker, assessors[0]].notes),
-         *(number(by_pair[attacker, one].success, by_pair[attacker, one].interval) for one in assessors)]
-        for attacker in attackers
-    ]  # fmt: skip
-    return ("attacker", "faithful notes", *(f"deceives {one}" for one in assessors)), cells
+        [attacker, label.value, how.value, str(found[0].notes), *(number(one.success, one.interval) for one in found)]
+        for (attacker, label, how), found in rows.items()
+    ]
+    return ("attacker", "asked for", "read", "faithful notes", *(f"deceives {one}" for one in assessors)), cells
 
 
 def published(source: str) -> Table:

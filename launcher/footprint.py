@@ -30,13 +30,37 @@ class Held(NamedTuple):
     mb: float
 
 
-def on_cpu(processes: list[psutil.Process]) -> list[Held]:
-    """PSS per process. A process that ended meanwhile is left out."""
-    held = []
-    for process in processes:
-        with suppress(OSError, psutil.Error, StopIteration):
-            held.append(Held(process.pid, title(process), role(title(process)), pss_mb(process.pid)))
-    return held
+class Pss:
+    """PSS per process, sampled again and again.
+
+    The kernel walks all of a process's pages to tell it, so a process is asked anew only where its resident memory, which is
+    cheap to know, has changed by more than a hundredth, or after `AGAIN` samples.
+    """
+
+    AGAIN = 10
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, int, float]] = {}
+        """Pid -> samples since it was asked, resident pages then, MB."""
+
+    def sample(self, processes: list[psutil.Process]) -> list[Held]:
+        """A process that ended meanwhile is left out."""
+        held, before = [], self._known
+        self._known = {}
+        for process in processes:
+            with suppress(OSError, psutil.Error, StopIteration):
+                self._known[process.pid] = self._one(process.pid, before.get(process.pid))
+                named = title(process)
+                held.append(Held(process.pid, named, role(named), self._known[process.pid][2]))
+        return held
+
+    def _one(self, pid: int, known: tuple[int, int, float] | None) -> tuple[int, int, float]:
+        pages = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
+        if known:
+            times, then, mb = known
+            if times < self.AGAIN and abs(pages - then) * 100 <= then:
+                return times + 1, then, mb
+        return 1, pages, pss_mb(pid)
 
 
 def on_gpu(processes: list[psutil.Process], nvml=None) -> list[Held]:

@@ -27,8 +27,14 @@ from launcher.state import STOPPING, End, State
 from launcher.store import Failure, Store
 from launcher.trainer_log import CREATION, Phase
 
-TICK, MEMORY_EVERY = 0.2, 1.0
-"""Seconds between two looks at the files, and between two samples of memory."""
+TICK, LONGEST_TICK = 0.2, 0.5
+"""Seconds between two looks at the files, at least and at most."""
+
+MEMORY_EVERY = {"cpu": 2.0, "cuda": 1.0}
+"""Seconds between two samples of memory. The kernel takes longer to tell than the GPU's driver."""
+
+SHARE = 0.02
+"""Of a core: what a look may cost, as far as looking less often can help."""
 
 PATIENCE = 2.0
 """Seconds that a supervisor waits for the index: it has a stop to obey meanwhile, and can take the lines later."""
@@ -102,6 +108,7 @@ class Supervision:
         self.synced = now.attempts[-1]
         """Step up to which the weight sync was seen to be alive."""
         self.health = Watch(rundir, config, store)
+        self.pss = footprint.Pss()
         self.oom_kills = process.oom_kills()
 
     def run(self) -> State:
@@ -188,13 +195,14 @@ class Supervision:
         next_sample = 0.0
         self.health.begin()
         while self._trainer_runs():
+            begun = time.process_time()
             with trouble.tolerated():
                 self._ingest()
                 self.health.look(self.state)
             if time.monotonic() >= next_sample:
                 with trouble.tolerated():
                     self._sample_memory()
-                next_sample = time.monotonic() + MEMORY_EVERY
+                next_sample = time.monotonic() + MEMORY_EVERY[self.config.device]
             why = None
             with trouble.tolerated():
                 why = self._dead_sync() or self._dead_actor()
@@ -204,7 +212,7 @@ class Supervision:
             if self._should_stop():
                 self._end(End.STOPPED, self._why_stop())
                 return False
-            time.sleep(TICK)
+            time.sleep(min(LONGEST_TICK, max(TICK, (time.process_time() - begun) / SHARE)))
         return True
 
     def _trainer_runs(self) -> bool:
@@ -238,7 +246,7 @@ class Supervision:
         cluster, on_gpu = self.config.cluster.ray_address, self.config.device == "cuda"
         if cluster and on_gpu and not footprint.has_gpu():
             return
-        held = (footprint.on_gpu if on_gpu else footprint.on_cpu)(self._processes())
+        held = (footprint.on_gpu if on_gpu else self.pss.sample)(self._processes())
         append_line(self.rundir.memory, {
             "time": time.time(), "phase": self.state.phase, "total_mb": sum(one.mb for one in held),
             "source": "nvml" if on_gpu else "pss",

@@ -18,9 +18,9 @@ def attack(written: str | None, faithful: bool | None, intended: Label = Label.S
     )  # fmt: skip
 
 
-def read(answer: Label | None, player: str = "reader", attacker: str | None = "p") -> Prediction:
+def read(answer: Label | None, player: str = "reader", attacker: str | None = "p", how: How = How.GREEDY) -> Prediction:
     return Prediction(
-        player=player, how=How.GREEDY, attacker=attacker, note="n", case="c", kind="dosage", truth=Label.SAFE,
+        player=player, how=how, attacker=attacker, note="n", case="c", kind="dosage", truth=Label.SAFE,
         answer=answer, correct=answer is Label.SAFE, format_reason="ok", tokens=1, truncated=False, raw="",
     )  # fmt: skip
 
@@ -47,10 +47,13 @@ def test_an_attacker_that_wrote_nothing_has_no_rates_made_up():
 
 def test_a_cell_counts_the_deceived_and_not_the_unreadable():
     said = [read(Label.HARMFUL), read(Label.SAFE), read(None), read(Label.SAFE)]
-    others = [read(Label.HARMFUL, player="other"), read(Label.HARMFUL, attacker=None)]
-    found = cell("p", "reader", said + others)
+    others = [
+        read(Label.HARMFUL, player="other"), read(Label.HARMFUL, attacker=None), read(Label.HARMFUL, how=How.SAMPLED),
+    ]  # fmt: skip
+    found = cell("p", "reader", How.GREEDY, Label.SAFE, said + others)
     assert (found.notes, found.deceived, found.unreadable, found.success) == (4, 1, 1, 0.25)
-    assert cell("p", "nobody", said).success is None
+    assert cell("p", "nobody", How.GREEDY, Label.SAFE, said).success is None
+    assert cell("p", "reader", How.GREEDY, Label.HARMFUL, said).success is None
 
 
 def test_changed_share_by_hand():

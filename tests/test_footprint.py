@@ -29,7 +29,7 @@ def test_roles_are_told_by_how_processes_call_themselves(title, role):
 
 
 def test_memory_of_a_process_is_what_the_kernel_says():
-    held = footprint.on_cpu([psutil.Process()])
+    held = footprint.Pss().sample([psutil.Process()])
     assert held[0].pid == os.getpid()
     assert held[0].mb == pytest.approx(psutil.Process().memory_full_info().pss / footprint.MB, rel=0.1)
 
@@ -37,7 +37,21 @@ def test_memory_of_a_process_is_what_the_kernel_says():
 def test_a_process_that_is_gone_is_left_out():
     gone = psutil.Popen(["true"])
     gone.wait()
-    assert footprint.on_cpu([gone]) == []
+    assert footprint.Pss().sample([gone]) == []
+
+
+def test_the_kernel_is_asked_anew_once_a_process_has_grown_or_some_samples_have_passed(monkeypatch):
+    asked, pss = [], footprint.Pss()
+    real = footprint.pss_mb
+    monkeypatch.setattr(footprint, "pss_mb", lambda pid: asked.append(pid) or real(pid))
+    first = pss.sample([psutil.Process()])[0].mb
+    assert pss.sample([psutil.Process()])[0].mb == first and len(asked) == 1
+    held = bytearray(os.urandom(64 << 20))
+    assert pss.sample([psutil.Process()])[0].mb == pytest.approx(first + len(held) / footprint.MB, rel=0.1)
+    assert len(asked) == 2
+    for _ in range(footprint.Pss.AGAIN):
+        pss.sample([psutil.Process()])
+    assert len(asked) == 3
 
 
 class User(NamedTuple):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from medical_team.evaluation import Attack, Note, Prediction, Record
+from medical_team.evaluation import Attack, How, Note, Prediction, Record
 from medical_team.evaluation.intervals import Interval, wilson
 from medical_team.evaluation.scores import Measure
 from medical_team.evaluation.writing import changed_share, distinct, self_bleu
@@ -12,10 +12,14 @@ from medical_team.types import Label
 
 
 class Cell(Record):
-    """One attacker's faithful notes before one assessor, which stays as it is."""
+    """One attacker's faithful notes of one label before one assessor, which stays as it is."""
 
     attacker: str
     assessor: str
+    how: How
+    """How the assessor read them."""
+    label: Label
+    """What was asked for, and so what the faithful ones are."""
     notes: int
     deceived: int
     """Notes that the assessor answered wrongly."""
@@ -48,15 +52,16 @@ def attacker_measures(attacks: Sequence[Attack], notes: dict[str, Note]) -> list
     ]
 
 
-def cell(attacker: str, assessor: str, predictions: Iterable[Prediction]) -> Cell:
-    """The predictions are the assessor's, on the attacker's faithful notes."""
-    said = [one for one in predictions if (one.attacker, one.player) == (attacker, assessor)]
+def cell(attacker: str, assessor: str, how: How, label: Label, predictions: Iterable[Prediction]) -> Cell:
+    """The predictions are those on attackers' faithful notes; those of other cells are passed over."""
+    wanted = (attacker, assessor, how, label)
+    said = [one for one in predictions if (one.attacker, one.player, one.how, one.truth) == wanted]
     deceived = sum(one.answer is not None and not one.correct for one in said)
     unreadable = sum(one.answer is None for one in said)
     success = deceived / len(said) if said else None
     return Cell(
-        attacker=attacker, assessor=assessor, notes=len(said), deceived=deceived, unreadable=unreadable,
-        success=success, interval=wilson(deceived, len(said)),
+        attacker=attacker, assessor=assessor, how=how, label=label, notes=len(said), deceived=deceived,
+        unreadable=unreadable, success=success, interval=wilson(deceived, len(said)),
     )  # fmt: skip
 
 

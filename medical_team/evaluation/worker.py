@@ -105,10 +105,11 @@ class Reading(NamedTuple):
 
 
 def readings(job: Job, notes: Sequence[Note], made: Sequence[Attack]) -> list[Reading]:
-    """The notes themselves in every way that is wanted, then each attacker's faithful ones, read greedily."""
+    """The notes themselves, then each attacker's faithful ones, in every way that is wanted."""
     by_id = {note.id: note for note in notes}
     own = [Reading(note, note.text, how, None) for how in job.how for note in notes]
-    return own + [Reading(by_id[one.note], one.written, How.GREEDY, one.player) for one in made if one.faithful]
+    faithful = [one for one in made if one.faithful]
+    return own + [Reading(by_id[one.note], one.written, how, one.player) for how in job.how for one in faithful]
 
 
 def predict(job: Job, folder: Path, read: Sequence[Reading], report: Reporter) -> None:
@@ -141,7 +142,7 @@ def work(folder: Path) -> None:
     given = sum(note.asked is not None for note in notes) if job.attack else 0
     players = len(job.players)
     # an attack that turns out unfaithful is not read, so the bar may end early
-    report = Reporter(folder, players * (len(notes) * len(job.how) + given + players * given))
+    report = Reporter(folder, players * (given + (len(notes) + players * given) * len(job.how)))
     made = attacks(job, folder, notes, job.judge.load(folder), report) if given else []
     predict(job, folder, readings(job, notes, made), report)
 

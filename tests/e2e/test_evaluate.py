@@ -101,10 +101,12 @@ def test_the_matrix_counts_the_faithful_notes_of_each_attacker(answer):
     attacks = [json.loads(line) for line in (Path(answer["folder"]) / "attacks.jsonl").read_text().splitlines()]
     assert len(attacks) == 2 * 30
     for cell in answer["result"]["cells"]:
-        faithful = [one for one in attacks if one["player"] == cell["attacker"] and one["faithful"]]
+        asked = (cell["attacker"], cell["label"], True)
+        faithful = [one for one in attacks if (one["player"], one["intended"], one["faithful"]) == asked]
+        wanted = (cell["attacker"], cell["assessor"], cell["how"], cell["label"])
         read = [one for one in predictions(answer)
-                if (one["attacker"], one["player"]) == (cell["attacker"], cell["assessor"])]  # fmt: skip
-        assert len(read) == len(faithful) == cell["notes"] > 10
+                if (one["attacker"], one["player"], one["how"], one["truth"]) == wanted]  # fmt: skip
+        assert len(read) == len(faithful) == cell["notes"] > 5
         wrong = sum(one["answer"] not in (one["truth"], "") for one in read)
         assert cell["deceived"] == wrong and cell["success"] == wrong / len(read)
 
