@@ -87,8 +87,8 @@ def measure(runs: Runs, run: RunDir, cases: int) -> dict[str, float | None]:
     values = {
         (column.name, column.how, column.role): {m.name: m.value for m in column.measures} for column in found.columns
     }
-    passed = {
-        (cell.attacker, cell.assessor): cell.success
+    cells = {
+        (cell.attacker, cell.assessor): cell
         for cell in found.cells
         if (cell.label, cell.how) == (Label.HARMFUL, How.SAMPLED)
     }
@@ -101,7 +101,8 @@ def measure(runs: Runs, run: RunDir, cases: int) -> dict[str, float | None]:
         return {
             "accuracy_greedy": greedy["accuracy"], "accuracy_sampled": sampled["accuracy"],
             "specificity_sampled": sampled["specificity"], "faithful": attacker["faithful"],
-            "deceives_start": passed[player, DEMO_MODEL], "deceived_by_start": passed[DEMO_MODEL, player],
+            "attack_success": cells[player, DEMO_MODEL].deceived / cases,
+            "deceives_start": cells[player, DEMO_MODEL].success, "deceived_by_start": cells[DEMO_MODEL, player].success,
         }  # fmt: skip
 
     return of(run.id) | {f"start_{name}": value for name, value in of(DEMO_MODEL).items()}
