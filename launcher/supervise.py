@@ -31,10 +31,10 @@ TICK, LONGEST_TICK = 0.2, 0.5
 """Seconds between two looks at the files, at least and at most."""
 
 MEMORY_EVERY = {"cpu": 2.0, "cuda": 1.0}
-"""Seconds between two samples of memory. The kernel takes longer to tell than the GPU's driver."""
+"""Least seconds between two samples of memory. The kernel takes longer to tell than the GPU's driver."""
 
-SHARE = 0.02
-"""Of a core: what a look may cost, as far as looking less often can help."""
+SHARE = 0.01
+"""Of a core: what looking may cost, and the same again for memory. What costs more is done less often."""
 
 PATIENCE = 2.0
 """Seconds that a supervisor waits for the index: it has a stop to obey meanwhile, and can take the lines later."""
@@ -199,10 +199,12 @@ class Supervision:
             with trouble.tolerated():
                 self._ingest()
                 self.health.look(self.state)
+            looked = time.process_time()
             if time.monotonic() >= next_sample:
                 with trouble.tolerated():
                     self._sample_memory()
-                next_sample = time.monotonic() + MEMORY_EVERY[self.config.device]
+                dear = (time.process_time() - looked) / SHARE
+                next_sample = time.monotonic() + max(MEMORY_EVERY[self.config.device], dear)
             why = None
             with trouble.tolerated():
                 why = self._dead_sync() or self._dead_actor()
@@ -212,7 +214,7 @@ class Supervision:
             if self._should_stop():
                 self._end(End.STOPPED, self._why_stop())
                 return False
-            time.sleep(min(LONGEST_TICK, max(TICK, (time.process_time() - begun) / SHARE)))
+            time.sleep(min(LONGEST_TICK, max(TICK, (looked - begun) / SHARE)))
         return True
 
     def _trainer_runs(self) -> bool:

@@ -1,5 +1,6 @@
 """The real engine, whole jobs: started with the command line, as a user would."""
 
+import io
 import json
 import os
 import shutil
@@ -8,11 +9,14 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from contextlib import redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from launcher import engine, runs
+from launcher.__main__ import main
 
 PROJECT = Path(__file__).parent.parent.parent
 MEDEC = PROJECT.parent / "shared" / "medec" / "MEDEC-MS-ValidationSet-with-GroundTruth-and-ErrorType.csv"
@@ -25,13 +29,20 @@ pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 
 @pytest.fixture(scope="module")
 def launcher(engine_python, tmp_path_factory):
-    """Calls the command line in a runs folder of its own; returns exit code, parsed JSON, standard error."""
+    """Calls the command line in a runs folder of its own; returns exit code, parsed JSON, standard error.
+
+    What only looks is called in this process: each new Python would take its time from a job that wants both cores.
+    """
     if problem := runs.demo_model.check(runs.DEMO_MODEL_FOLDER):
         pytest.fail(f"{problem} `./run.sh setup` does it.")
     folder = tmp_path_factory.mktemp("runs")
 
     def call(*words: str, **environ: str):
         env = os.environ | {"SECOND_OPINION_RUNS": str(folder)} | environ
+        if words[0] in ("show", "games"):
+            with mock.patch.dict(os.environ, env), redirect_stdout(io.StringIO()) as said:
+                code = main([*words, "--json"])
+            return code, json.loads(said.getvalue()), ""
         done = subprocess.run(
             [sys.executable, "-m", "launcher", *words, "--json"], cwd=PROJECT, env=env, capture_output=True, text=True
         )
@@ -155,7 +166,7 @@ def test_a_job_that_dies_and_is_resumed_from_its_checkpoint(launcher):
 def wait(launcher, id: str, reached) -> dict:
     """What `show` says as soon as it is so, or once the run has ended."""
     while not reached(shown := launcher("show", id)[1]) and shown["state"] == "running":
-        time.sleep(2.0)  # each look starts a Python, beside a job that wants both cores
+        time.sleep(1.0)
     return shown
 
 
