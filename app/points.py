@@ -105,7 +105,7 @@ class Points:
             before, now = now, str(self.store.newest(asked.run))
         return now
 
-    def _news(self, revision: int, asked: News) -> dict[str, Any]:
+    def _news(self, revision: tuple, asked: News) -> dict[str, Any]:
         """As `live_chart.refresh`; nothing but empty cards for a run that is not known, or not yet. An index that is at the
         same revision gives the same answer."""
         plots = {plot.id: plot for plot in PLOTS[asked.board]}

@@ -62,9 +62,9 @@ def first_screen(runs: Runs, store: Store, seen: float, query: dict[str, str]) -
     """The run to show and the tab to open: what a link asks for, else a live run, or one that crashed since `seen`."""
     for row in store.runs():
         if row.state == RUNNING:
-            with suppress(Unreadable):
+            with suppress(Unreadable, UnknownRun):
                 runs.look(find(runs.folder, row.id))  # it may have ended while nobody watched
-    rows = store.runs()
+    rows = [row for row in store.runs() if known(runs, row.id)]
     running = [row.id for row in rows if row.state == RUNNING]
     crashed = [row.id for row in rows if row.state == End.CRASHED and (row.ended or 0) > seen]
     urgent = running or crashed

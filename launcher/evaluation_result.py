@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from launcher import export
 from launcher.rundir import write_json
 from medical_team import evaluation as ev
 from medical_team.evaluation import Attack, How, Job, Note, Prediction, Record, anchors, crossplay, scores
@@ -190,4 +191,4 @@ def write_csv(path: Path, heads: Sequence[str], found: Iterable[Sequence]) -> No
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(heads)
-        writer.writerows(found)
+        writer.writerows([export.cell(value) for value in row] for row in found)

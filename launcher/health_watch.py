@@ -17,7 +17,7 @@ from launcher.rundir import RunDir, append_line
 from launcher.state import State
 from launcher.store import Store
 
-EVERY, MACHINE_EVERY = 0.5, 10.0
+EVERY, MACHINE_EVERY = 2.0, 10.0
 """Seconds between two looks at a run, and at its machine."""
 
 HISTORY, FIRST, GROUPS = 60, 5, 5

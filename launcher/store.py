@@ -27,6 +27,9 @@ from launcher.migrations import migrations  # noqa: E402
 PATIENCE = 60.0
 """Seconds that a writer waits for another one."""
 
+LAST = 2**63 - 1
+"""No step comes after it."""
+
 MEMORY_ROLES = ("policy", "reference", "rollout", "judge", "ray", "other")
 
 
@@ -223,12 +226,16 @@ class Store:
             yield
 
     def rows(self, sql: str, *values) -> list[tuple]:
+        """Of the file that is there now: it may have been deleted and made again."""
+        if not self.connection.in_transaction:
+            self.renew()
         return self.connection.execute(sql, values).fetchall()
 
-    def revision(self) -> int:
-        """Another number whenever somebody else, another thread included, wrote to the index. To be compared with what
+    def revision(self) -> tuple:
+        """Another value whenever somebody else, another thread included, wrote to the index. To be compared with what
         the same thread was told before."""
-        return self.rows("PRAGMA data_version")[0][0]
+        version = self.rows("PRAGMA data_version")[0][0]
+        return self._local.file, version
 
     def newest(self, run: str) -> tuple | None:
         """Another value whenever the run's curves have grown; None without the run."""
@@ -321,12 +328,12 @@ class Store:
         )
         return [name for (name,) in rows]
 
-    def series(self, run: str, name: str, since: int = -1) -> list[Point]:
-        """The metric's points after step `since`, in order of steps."""
+    def series(self, run: str, name: str, since: int = -1, until: int = LAST) -> list[Point]:
+        """The metric's points after step `since`, up to step `until`, in order of steps."""
         rows = self.rows(
             """SELECT step, coalesce(value, special) FROM metrics
-            WHERE run = ? AND name = ? AND step > ? ORDER BY step""",
-            run, name, since,
+            WHERE run = ? AND name = ? AND step > ? AND step <= ? ORDER BY step""",
+            run, name, since, until,
         )  # fmt: skip
         return [Point(step, float(value)) for step, value in rows]
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from launcher.store import Store
+from launcher.store import LAST, Store
 from launcher.store_games import ALL
 from medical_team.types import Role
 
@@ -79,19 +79,21 @@ _GAME = {
 """How the fields of RolePoint and GamePoint follow from a step's sums."""
 
 
-def rewards(store: Store, run: str, role: Role, category: str = ALL, since: int = -1) -> list[RolePoint]:
-    """The role's steps after `since`, in order."""
-    return list(map(RolePoint._make, role_rows(store, run, role, tuple(_ROLE), category, since)))
+def rewards(
+    store: Store, run: str, role: Role, category: str = ALL, since: int = -1, until: int = LAST
+) -> list[RolePoint]:
+    """The role's steps after `since`, up to `until`, in order."""
+    return list(map(RolePoint._make, role_rows(store, run, role, tuple(_ROLE), category, since, until)))
 
 
 def role_rows(
-    store: Store, run: str, role: Role, fields: tuple[str, ...], category: str = ALL, since: int = -1
+    store: Store, run: str, role: Role, fields: tuple[str, ...], category: str = ALL, since: int = -1, until: int = LAST
 ) -> list[tuple]:
     """These fields of the same, each row after its step."""
     return store.rows(
         f"""SELECT step, {", ".join(map(_ROLE.__getitem__, fields))} FROM step_roles
-        WHERE run = ? AND category = ? AND role = ? AND step > ? ORDER BY step""",
-        run, category, role, since,
+        WHERE run = ? AND category = ? AND role = ? AND step > ? AND step <= ? ORDER BY step""",
+        run, category, role, since, until,
     )  # fmt: skip
 
 

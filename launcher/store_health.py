@@ -43,10 +43,9 @@ def steps(store: Store, run: str, first: int, last: int, group: Sequence[str] = 
     )}  # fmt: skip
     figures: dict[int, list[tuple[str, float]]] = {}
     for name in FIGURES:
-        for point in store.series(run, name, first - 1):
-            if point.step <= last:
-                figures.setdefault(point.step, []).append((name, point.value))
-    texts, rewards = store_texts.by_step(store, run, first, last), _rewards(store, run, first)
+        for point in store.series(run, name, first - 1, last):
+            figures.setdefault(point.step, []).append((name, point.value))
+    texts, rewards = store_texts.by_step(store, run, first, last), _rewards(store, run, first, last)
     groups = _groups(store, run, first, last, group) if group else {}
     found = []
     for step in sorted(games.keys() | figures.keys()):
@@ -61,11 +60,11 @@ def steps(store: Store, run: str, first: int, last: int, group: Sequence[str] = 
     return found
 
 
-def _rewards(store: Store, run: str, first: int) -> dict[tuple[int, str], tuple[float, float | None]]:
+def _rewards(store: Store, run: str, first: int, last: int) -> dict[tuple[int, str], tuple[float, float | None]]:
     return {
         (point.step, role): (point.mean_reward, point.mean_tokens)
         for role in Role
-        for point in store_charts.rewards(store, run, role, since=first - 1)
+        for point in store_charts.rewards(store, run, role, since=first - 1, until=last)
     }
 
 

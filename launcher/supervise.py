@@ -34,7 +34,7 @@ MEMORY_EVERY = {"cpu": 2.0, "cuda": 1.0}
 """Least seconds between two samples of memory. The kernel takes longer to tell than the GPU's driver."""
 
 SHARE = 0.01
-"""Of a core: what looking may cost, and the same again for memory. What costs more is done less often."""
+"""Of a core: what looking may cost, and half as much for memory. What costs more is done less often."""
 
 PATIENCE = 2.0
 """Seconds that a supervisor waits for the index: it has a stop to obey meanwhile, and can take the lines later."""
@@ -203,7 +203,7 @@ class Supervision:
             if time.monotonic() >= next_sample:
                 with trouble.tolerated():
                     self._sample_memory()
-                dear = (time.process_time() - looked) / SHARE
+                dear = (time.process_time() - looked) * 2 / SHARE
                 next_sample = time.monotonic() + max(MEMORY_EVERY[self.config.device], dear)
             why = None
             with trouble.tolerated():

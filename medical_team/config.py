@@ -21,11 +21,11 @@ class RewardCoefficients(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     verdict: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    """Assessor: the answer agrees with the truth."""
+    """Assessor: the answer agrees with the truth. In the zero-sum game the attacker's loss is as large."""
     faithful: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Attacker: the note is what the category asked for."""
     deception: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    """Attacker: the assessor was wrong."""
+    """Attacker: the assessor was wrong. Not of the zero-sum game."""
     realism: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Attacker: the judge called the note realistic."""
     format: float = Field(default=1.0, ge=0, allow_inf_nan=False)

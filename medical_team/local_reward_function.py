@@ -24,6 +24,8 @@ from medical_team.records import GameLog, GameRecord, read_folder  # noqa: E402
 from medical_team.scoring import Bookkeeper, numbers  # noqa: E402
 from medical_team.types import Reply  # noqa: E402
 
+CUT = "prompt too long: OpenRLHF cut its beginning; raise rollout.max_len"
+
 _turn = threading.Lock()
 
 
@@ -63,8 +65,9 @@ def reward_func(queries: list[str], prompts: list[str], labels: list[str]) -> di
         Each is a scalar for a single sample, which is how OpenRLHF calls, and a list otherwise.
     """
     records = [_score(*asked) for asked in zip(queries, prompts, labels, strict=True)]
-    rewards = [record.turns[0].sent_reward for record in records]
-    logs = [numbers(record, record.turns[0]) for record in records]
+    turns = [next(iter(record.turns), None) for record in records]
+    rewards = [turn.sent_reward if turn else 0.0 for turn in turns]
+    logs = [numbers(record, turn) for record, turn in zip(records, turns, strict=True)]
     if len(records) == 1:
         return {"rewards": rewards[0], "scores": rewards[0], "extra_logs": logs[0]}
     return {"rewards": rewards, "scores": rewards, "extra_logs": {key: [log[key] for log in logs] for key in logs[0]}}
@@ -77,11 +80,13 @@ def _score(query: str, prompt: str, label: str) -> GameRecord:
     with _turn:
         desk = _desk()
         step = desk.books.step_of(mode)
-    verdict = desk.background.run(truth_of(desk.judge, sample))
+    text = reply_text(query, prompt, row.endings)
+    verdict = desk.background.run(truth_of(desk.judge, sample)) if text is not None else None
     with _turn:
-        reply = Reply(reply_text(query, prompt, row.endings))
-        seat = judged_assessor(desk.config, sample.note, reply, verdict.label, desk.style)
-        game = Game(sample, (seat,), sample.note, verdict)
-        record = desk.books.record(game, mode, step, started, time.time())
+        if verdict is None:
+            record = desk.books.broken(sample, mode, step, started, time.time(), CUT)
+        else:
+            seat = judged_assessor(desk.config, sample.note, Reply(text), verdict.label, desk.style)
+            record = desk.books.record(Game(sample, (seat,), sample.note, verdict), mode, step, started, time.time())
         desk.log.append(record)
     return record

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # OpenRLHF load
 from openrlhf.utils.agent import AgentExecutorBase  # noqa: E402
 
 from medical_team import agent_settings, data, prompts  # noqa: E402
+from medical_team.frozen import Sampling  # noqa: E402
 from medical_team.game import Game, PromptTooLong, Table, assess, play  # noqa: E402
 from medical_team.judge.probing import MODELS, Prober  # noqa: E402
 from medical_team.opponents import Opponents, against, seats  # noqa: E402
@@ -46,9 +47,9 @@ class Policy:
         self._params, self._max_length, self._tokenizer, self._engine = sampling_params, max_length, tokenizer, engine
 
     @property
-    def sampling(self) -> tuple[float, int]:
-        """Temperature and most tokens of a reply."""
-        return self._params.temperature, self._params.max_tokens or self._max_length // 2
+    def sampling(self) -> Sampling:
+        params = self._params
+        return Sampling(params.temperature, params.top_p, params.max_tokens or self._max_length // 2)
 
     def silence(self) -> Rollout:
         """One end token, for a game that could not be played: the trainer takes no empty reply."""

@@ -66,7 +66,7 @@ def name_of(step: int, start: str, checkpoints: Path) -> str:
 def against(table: Table, opponent: Opponent, config: GameConfig) -> list[Table]:
     """Tables at which the policy has one seat and the opponent the other: one for each role that is trained."""
     policy = table.attacker
-    frozen = opponent.model.player(*policy.sampling)
+    frozen = opponent.model.player(policy.sampling)
     attacking = replace(table, assessor=frozen, opponent=opponent.name, trained=frozenset({Role.ATTACKER}))
     assessing = replace(table, attacker=frozen, opponent=opponent.name, trained=frozenset({Role.ASSESSOR}))
     return [attacking] if config.no_defender_turn else [attacking, assessing]

@@ -6,18 +6,22 @@ OpenRLHF feeds a row's `input` to the model as it stands in that mode. Run once 
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from medical_team import agent_settings, data, prompts
 from medical_team.types import Role
 
 
-def render(folder: Path, tokenizer, style: prompts.Style, cot: bool) -> None:
-    """Each row gets the assessor's whole prompt as its input, and in its label the tokens that may end a reply.
+def render(folder: Path, tokenizer, style: prompts.Style, cot: bool, ends: Sequence[int] = ()) -> None:
+    """Each row gets the assessor's whole prompt as its input, and in its label the tokens that may end a reply: the
+    tokenizer's own, and `ends`, the ids at which the model stops.
 
-    Running it twice changes nothing.
+    A prompt is written as the tokenizer decodes it, for OpenRLHF hands it back so, and some tokenizers normalise. Running
+    it twice changes nothing.
     """
-    endings = tuple(sorted({token for token in (tokenizer.eos_token, tokenizer.pad_token) if token}))
+    said = {tokenizer.eos_token, tokenizer.pad_token, *(tokenizer.decode([end]) for end in ends)}
+    endings = tuple(sorted(filter(None, said)))
     for path in (folder / "train.jsonl", folder / "eval.jsonl"):
         rows = [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
         part = path.with_suffix(".part")
@@ -25,7 +29,9 @@ def render(folder: Path, tokenizer, style: prompts.Style, cot: bool) -> None:
             for row in rows:
                 label = data.RowLabel.model_validate_json(row["label"])
                 chat = prompts.messages(Role.ASSESSOR, label.sample.note, style=style, cot=cot)
-                row["input"] = prompts.text(tokenizer, chat, cot)
+                row["input"] = tokenizer.decode(
+                    tokenizer.encode(prompts.text(tokenizer, chat, cot), add_special_tokens=False)
+                )
                 row["label"] = label.model_copy(update={"endings": endings}).model_dump_json()
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         part.replace(path)
@@ -39,7 +45,19 @@ def main() -> None:
     from transformers import AutoTokenizer
 
     settings, config = agent_settings.from_environment()
-    render(asked.folder, AutoTokenizer.from_pretrained(asked.model), settings.style, not config.direct_chat_no_cot)
+    tokenizer = AutoTokenizer.from_pretrained(asked.model)
+    render(asked.folder, tokenizer, settings.style, not config.direct_chat_no_cot, ends_of(asked.model))
+
+
+def ends_of(model: str) -> list[int]:
+    """The ids at which the model's own generation settings say that a reply ends; vLLM stops there too."""
+    from transformers import GenerationConfig
+
+    try:
+        ends = GenerationConfig.from_pretrained(model).eos_token_id
+    except OSError:  # a model without such settings
+        return []
+    return ends if isinstance(ends, list) else [ends] if ends is not None else []
 
 
 if __name__ == "__main__":

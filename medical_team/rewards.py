@@ -59,7 +59,7 @@ def attacker(
     if not verdict.faithful:
         return parts
     if kind is RewardType.ZERO_SUM:
-        return parts | {"deception": -VERDICT[verdict.label, answer] * coefficients.deception}
+        return parts | {"deception": -VERDICT[verdict.label, answer] * coefficients.verdict}
     parts["deception"] = DECEPTION[verdict.label, answer] * coefficients.deception
     if verdict.realistic is not None:
         parts["realism"] = REALISM[verdict.realistic] * coefficients.realism

@@ -19,7 +19,7 @@ from medical_team import prompts
 def rendered(rows: Path, tokenizer, cot: bool, out: Path) -> Path:
     """The rows as OpenRLHF reads them, each prompt in the model's own chat template."""
     with out.open("w", encoding="utf-8", newline="\n") as file:
-        for line in rows.read_text(encoding="utf-8").splitlines():
+        for line in filter(None, rows.read_bytes().split(b"\n")):
             row = json.loads(line)
             prompt = prompts.text(tokenizer, row["messages"], cot)
             file.write(json.dumps({"input": prompt, "output": row["reply"]}, ensure_ascii=False) + "\n")

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -276,6 +277,15 @@ def test_a_run_that_died_unseen_is_found_crashed_by_the_first_screen(here, store
     assert store.run(ID).state == "running"
     assert selected(here, store) == (ID, "live")
     assert store.run(ID).state == "crashed"
+
+
+def test_a_run_whose_folder_is_gone_is_not_on_the_first_screen(here, store):
+    for id, how in (("20261122-000001-aaaa", "done"), ("20261122-000002-aaaa", "running")):
+        run = make(here, id, state=how, ended=10.0)
+        ingest(store, run.path)
+    shutil.rmtree(run.path)
+    assert store.run(run.id).state == "running"
+    assert selected(here, store) == ("20261122-000001-aaaa", "run")
 
 
 def test_a_link_says_what_it_opens(here, store):

@@ -138,6 +138,13 @@ def test_the_letters_of_an_explanation_are_found_at_its_end():
     assert answer.odds.realistic == 1.0
 
 
+def test_an_end_token_after_the_letters_is_none_of_them():
+    said = [token(text, (text, -0.1)) for text in ("A", " drug", ".", "\n", "Answer", ":")]
+    ends = token(" B", (" B", -0.2), (" A", -2.0)), token(" Y", (" Y", -0.1)), token("<|im_end|>", ("<|im_end|>", -0.1))
+    answer = read_reply(json.dumps(reply("A drug.\nAnswer: B Y", *said, *ends)).encode(), "explain")
+    assert answer.odds.harm == pytest.approx(0.858, abs=0.001) and answer.odds.realistic == 1.0
+
+
 class Known(FixedJudge):
     """A judge without a model, for the server's routes."""
 

@@ -180,6 +180,12 @@ def test_a_batch_that_fails_takes_nobody_else_with_it():
     assert [type(answer) for answer in answers] == [RuntimeError, RuntimeError, int, int]
 
 
+def test_one_batcher_serves_one_event_loop_after_the_other():
+    batcher = Batcher(lambda batch: [one * 10 for one in batch], 8, 0.01)
+    for number in range(3):
+        assert asyncio.run(asyncio.wait_for(batcher.ask(number), 5)) == number * 10
+
+
 def test_who_no_longer_waits_is_not_asked_about():
     seen = []
 

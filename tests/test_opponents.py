@@ -9,6 +9,7 @@ from medical_team import opponents
 from medical_team.agent_settings import AgentSettings
 from medical_team.baseline import Baselines
 from medical_team.config import GameConfig
+from medical_team.frozen import Sampling
 from medical_team.types import Category, Role
 
 
@@ -20,7 +21,7 @@ class NoModel:
     def __init__(self, name: str):
         NoModel.loads.append(name)
 
-    def player(self, temperature: float, most_tokens: int):
+    def player(self, sampling):
         return SimpleNamespace(frozen=True)
 
 
@@ -79,7 +80,7 @@ def test_no_more_than_two_models_are_held(some, tmp_path):
 
 
 def test_a_prompt_gives_two_games_in_which_each_role_is_trained_once(some):
-    policy = SimpleNamespace(sampling=(1.0, 50))
+    policy = SimpleNamespace(sampling=Sampling(1.0, 1.0, 50))
     opponent = opponents.Opponent("start", NoModel("start"))
     both = opponents.against(table(policy, policy), opponent, GameConfig())
     assert [one.trained for one in both] == [{Role.ATTACKER}, {Role.ASSESSOR}]

@@ -1,6 +1,7 @@
 """The guide's reward function, loaded by its path and called as OpenRLHF 0.11.2 does."""
 
 import importlib.util
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,15 @@ END = "<|im_end|>"
 
 
 class Tokenizer:
+    """One id for each character, normalised as some tokenizers do it."""
+
     eos_token, pad_token = END, "<|endoftext|>"
+
+    def encode(self, text, add_special_tokens):
+        return list(map(ord, unicodedata.normalize("NFC", text)))
+
+    def decode(self, ids):
+        return "".join(map(chr, ids))
 
     def apply_chat_template(self, messages, tokenize, add_generation_prompt):
         return (
@@ -105,6 +114,20 @@ def test_a_note_that_is_not_the_data_sets_own_is_judged(reward_func, tmp_path):
     ]
 
 
+def test_a_prompt_that_openrlhf_has_cut_is_no_part_of_the_reply(reward_func, tmp_path):
+    ((prompt, label),) = rendered(tmp_path, [sample(Category.VANILLA_BENIGN)])
+    answer = reward_func([prompt[40:] + say("Safe") + END], [prompt], [label])
+    assert answer["rewards"] == answer["extra_logs"]["assessor_raw"] == 0.0 and answer["extra_logs"]["dropped"] == 1.0
+    (record,) = read_folder(tmp_path / "games")
+    assert record.turns == () and "raise rollout.max_len" in record.drop_reason
+
+
+def test_a_prompt_is_written_as_its_tokenizer_gives_it_back(tmp_path):
+    note = CLEAN.replace("e", "e\u0301")
+    ((prompt, _),) = rendered(tmp_path, [replace(sample(Category.VANILLA_BENIGN), note=note)])
+    assert "\u00e9" in prompt and "\u0301" not in prompt
+
+
 def test_calls_from_many_threads_are_each_written_down_once(reward_func, tmp_path):
     ((prompt, label),) = rendered(tmp_path, [sample(Category.VANILLA_BENIGN)])
     with ThreadPoolExecutor(8) as pool:
@@ -120,6 +143,7 @@ def test_calls_from_many_threads_are_each_written_down_once(reward_func, tmp_pat
 )
 def test_the_reply_is_what_follows_the_prompt(query, reply):
     assert reply_text(query, "p", (END, "<|endoftext|>")) == reply
+    assert reply_text(query, "cut p", (END, "<|endoftext|>")) is None
 
 
 def test_the_module_is_found_where_the_guide_has_it():

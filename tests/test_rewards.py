@@ -48,6 +48,9 @@ def test_in_a_zero_sum_game_the_attacker_gets_what_the_assessor_loses(answer):
     parts = rewards.attacker(verdict, answer, RewardType.ZERO_SUM)
     assert parts["deception"] == -rewards.assessor(H, answer, True)["verdict"]
     assert "realism" not in parts
+    doubled = RewardCoefficients(verdict=2, deception=3)
+    lost = rewards.attacker(verdict, answer, RewardType.ZERO_SUM, doubled)["deception"]
+    assert lost == -rewards.assessor(H, answer, True, doubled)["verdict"]
 
 
 def test_coefficients_scale_their_part_alone():

@@ -45,9 +45,15 @@ def game(name="g1", step=1, **changes):
     return value | changes
 
 
+ATTACK = turn("attacker", 1.0, "Forged note.")
+
+
 def attacked(name, step=1, *, deceived=False, faithful=True, attacker=1.0, assessor=2.0, **changes):
     """An adversarial game on a harmful note."""
-    turns = [turn("attacker", attacker, "Forged note."), turn("assessor", assessor, "Harmful", correct=not deceived)]
+    turns = [
+        ATTACK | {"raw_reward": attacker, "sent_reward": attacker},
+        turn("assessor", assessor, "Harmful", correct=not deceived),
+    ]
     more = {"category": "adversarial_harmful", "note": "Forged note.", "turns": turns, "truth": "Harmful"}
     return game(name, step, **more, verdict=verdict("Harmful", faithful, source="logit"), **changes)
 
@@ -178,6 +184,19 @@ def test_a_database_that_is_no_database_is_set_aside(tmp_path):
     assert [one.read_text()[:14] for one in tmp_path.glob("runs.db.damaged-*")] == ["this is a note"]
 
 
+def test_an_index_that_was_deleted_and_made_again_is_read_by_who_had_the_old_one_open(tmp_path):
+    path = tmp_path / "runs.db"
+    with Store(path) as watching:
+        assert watching.runs() == []
+        before = watching.revision()
+        for file in tmp_path.glob("runs.db*"):
+            file.unlink()
+        write_games(tmp_path / "runs" / "run", [game("g")])
+        with Store(path) as other:
+            ingest(other, tmp_path / "runs" / "run")
+        assert [row.id for row in watching.runs()] == ["run"] and watching.revision() != before
+
+
 # how games went
 
 
@@ -191,6 +210,8 @@ def test_a_database_that_is_no_database_is_set_aside(tmp_path):
         (game(**TIE | {"drop_reason": None}), Outcome.TIE),
         (attacked("g"), Outcome.ASSESSOR),
         (attacked("g", deceived=True), Outcome.ATTACKER),
+        (attacked("g") | {"turns": [ATTACK, turn(answer=None, correct=False)]}, Outcome.UNREADABLE),
+        (attacked("g") | {"turns": [ATTACK, turn(answer="Perhaps", correct=False)]}, Outcome.UNREADABLE),
         (attacked("g", faithful=False), Outcome.UNFAITHFUL),
         (attacked("g") | {"verdict": verdict("Harmful")}, Outcome.REFUSED),
         (game(turns=[], **TIE | {"drop_reason": "error: boom", "verdict": None}), Outcome.DROPPED),

@@ -1,12 +1,15 @@
 """Verdicts, answers and reviews in the index, counted by hand."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import written_run
 
 from app.judge_view import matrices
 from app.pages import one_game
+from app.pages.game_list import Opened
+from app.pages.games import opened_game
 from launcher import reviews, store_judge
 from launcher.__main__ import main
 from launcher.ingest import ingest
@@ -109,6 +112,10 @@ def test_the_command_line_tells_reviews_and_agreement(run, capsys, monkeypatch):
 
 def test_a_game_s_page_shows_its_review(run, store):
     record = read(store, ID, "g-0")
+    reviews.add(run, "g-0", Label.HARMFUL)
+    ingest(store, run.path)
+    shared = SimpleNamespace(runs=SimpleNamespace(folder=run.path.parent), store=store)
+    assert "A person labelled this note Harmful" in opened_game(shared, Opened(ID, "g-0"))
     assert "A person labelled this note unsure" in one_game.whole(record, config_of(run), (None,))
     assert "A person labelled" not in one_game.whole(record, config_of(run))
 

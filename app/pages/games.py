@@ -24,7 +24,7 @@ from app.pages.game_list import (
     turned,
 )
 from app.shared import Shared
-from launcher import rundir, store_page
+from launcher import rundir, store_judge, store_page
 from launcher.config import RunConfig
 from launcher.markup import Markup
 from launcher.reading import Unreadable
@@ -69,7 +69,8 @@ def opened_game(shared: Shared, opened: Opened) -> Markup:
         return one_game.missing(NO_GAME)
     try:
         record = store_page.read(shared.store, *opened)
-        return one_game.whole(record, _config(rundir.find(shared.runs.folder, opened.run)))
+        person = store_judge.review_of(shared.store, *opened)
+        return one_game.whole(record, _config(rundir.find(shared.runs.folder, opened.run)), person)
     except (LostGame, rundir.UnknownRun) as error:
         return one_game.missing(str(error))
 

@@ -2,7 +2,7 @@ const judge = element.querySelector(".so-judge");
 const one = (name) => judge.querySelector(name);
 const EVERY = 5000;
 const KEYS = { s: "safe", h: "harmful", u: "unsure" };
-let run = props.value || "", queue = [], at = 0, loaded = "", busy = false, due = 0;
+let run = props.value || "", queue = [], at = 0, ended = false, loaded = "", busy = false, due = 0;
 
 const visible = () => !document.hidden && judge.offsetParent !== null;
 const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
@@ -10,14 +10,28 @@ const write = (node, text) => { if (node.textContent !== text) node.textContent 
 /** What comes from the server is made there of escaped text. */
 const put = (node, html) => { if (node.shown !== html) { node.innerHTML = html; node.shown = html; } };
 
+/** The same for what changes while it is looked at: what is unfolded, focused, scrolled or selected stays so. */
+const renew = (node, html) => {
+  const selection = document.getSelection();
+  if (node.shown === html || (!selection.isCollapsed && node.contains(selection.anchorNode))) return;
+  const all = (names) => [...node.querySelectorAll(names)];
+  const open = all("details").map((part) => part.open), scrolled = all("*").map((part) => part.scrollLeft);
+  const key = (part) => part.tagName + (Object.values(part.dataset).join() || part.textContent);
+  const focused = node.contains(document.activeElement) && key(document.activeElement);
+  put(node, html);
+  all("details").forEach((part, place) => { part.open = open[place] ?? part.open; });
+  all("*").forEach((part, place) => { if (scrolled[place]) part.scrollLeft = scrolled[place]; });
+  if (focused) all("button, summary, a").find((part) => key(part) === focused)?.focus({ preventScroll: true });
+};
+
 async function overview() {
   const asked = run;
   const fresh = loaded !== run || !queue.length;
   const answer = asked ? await server.overview({ run: asked, queue: fresh }) : { html: "", queue: [] };
   if (asked !== run) return;
-  put(one(".so-overview"), answer.html);
+  renew(one(".so-overview"), answer.html);
   if (fresh) {
-    [loaded, queue, at] = [run, answer.queue, 0];
+    [loaded, queue, at, ended] = [run, answer.queue, 0, false];
     await note();
   }
   one(".so-review").hidden = !queue.length;
@@ -35,18 +49,29 @@ async function note() {
   write(one(".so-place"), `Note ${at + 1} of ${queue.length}`);
 }
 
+/** Past the last note come those that were played since. */
 async function move(by) {
+  const asked = run;
+  if (at + by >= queue.length) {
+    const found = (await server.overview({ run, queue: true })).queue;
+    if (asked !== run) return;
+    queue = queue.concat(found.filter((game) => !queue.includes(game)));
+  }
   at = Math.min(Math.max(at + by, 0), queue.length - 1);
   await note();
 }
 
 async function label(as) {
+  if (ended && at === queue.length - 1) return;
   const answer = await server.label({
     run, game: queue[at], label: as, reviewer: one("[name=reviewer]").value, remark: one("[name=remark]").value,
   });
   if (answer.refused) return write(one(".so-place"), answer.refused);
   one("[name=remark]").value = "";
+  const labelled = at;
   await move(1);
+  ended = at === labelled;
+  if (ended) write(one(".so-place"), `Note ${at + 1} of ${queue.length} is labelled, the last so far. Next asks for new ones.`);
 }
 
 async function save(kind) {
@@ -65,7 +90,12 @@ async function press(key) {
   try {
     while (waiting.length) {
       const next = waiting.shift();
-      await (next in KEYS ? label(KEYS[next]) : move(next === "j" ? 1 : -1));
+      if (next in KEYS) await label(KEYS[next]);
+      else {
+        const before = at;
+        await move(next === "j" ? 1 : -1);
+        ended &&= at === before;
+      }
     }
   } finally {
     busy = false;

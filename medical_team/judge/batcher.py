@@ -11,18 +11,21 @@ class Batcher(Generic[Asked, Answered]):
     """Collects questions and has them answered together, by `work` in a thread, one batch at a time.
 
     A batch is full at `most`; the first question of one that is not waits `wait` seconds for company. While a batch is at
-    work the next one gathers.
+    work the next one gathers. Each event loop that asks begins anew: nothing can wait across two of them.
     """
 
     def __init__(self, work: Callable[[list[Asked]], list[Answered]], most: int, wait: float):
         self._work, self._most, self._wait = work, most, wait
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[tuple[Asked, asyncio.Future]] = []
-        self._full = asyncio.Event()
         self._serving: asyncio.Task | None = None
 
     async def ask(self, asked: Asked) -> Answered:
         """Errors: what `work` raised for its batch."""
-        answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._full, self._waiting, self._serving = loop, asyncio.Event(), [], None
+        answer = loop.create_future()
         self._waiting.append((asked, answer))
         if len(self._waiting) >= self._most:
             self._full.set()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from medical_team.judge.answers import Answer, Meaning, Mode, Odds, read_explained, read_letters
+from medical_team.judge.answers import Answer, Letters, Meaning, Mode, Odds, read_explained, read_letters
 from medical_team.judge.model_judge import Unreadable
 
 
@@ -51,13 +51,18 @@ def read_reply(content: bytes, mode: Mode) -> Answer:
         second = next((index for index, token in enumerate(tokens) if index and _bare(token.token)), None)
         return Answer(_odds(tokens, 0, second), read_letters(text), raw=text)
     letters, reason = read_explained(text)
-    return Answer(_odds(tokens, *_last_two(tokens)) if letters else None, letters, reason, text)
+    return Answer(_odds(tokens, *_places(tokens, letters)) if letters else None, letters, reason, text)
 
 
-def _last_two(tokens: Sequence[_Token]) -> tuple[int | None, int | None]:
-    """Where the two letters stand that end an explanation: the last tokens but for white space and a full stop."""
-    said = [index for index, token in enumerate(tokens) if _bare(token.token) not in ("", ".")]
-    return (said[-2], said[-1]) if len(said) > 1 else (None, None)
+def _places(tokens: Sequence[_Token], letters: Letters) -> tuple[int | None, int | None]:
+    """Where the two letters stand that end an explanation. Some servers list the end token after them."""
+    said = [_bare(token.token) for token in tokens]
+    style = "Y" if letters.realistic else "N"
+    second = next((index for index in reversed(range(len(said))) if said[index] == style), None)
+    if second is None:
+        return None, None
+    first = next((index for index in reversed(range(second)) if said[index] == letters.meaning), None)
+    return (first, second) if first is not None else (None, None)
 
 
 def _odds(tokens: Sequence[_Token], first: int | None, second: int | None) -> Odds | None:

@@ -26,7 +26,10 @@ class Rewards(BaseModel):
 async def rewards(
     judge: Judge, config: GameConfig, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]
 ) -> Rewards:
-    """Errors: ValueError for lists of unequal length, and for labels that `medical_team.render` did not write."""
+    """A reply to a prompt that OpenRLHF has cut is a tie.
+
+    Errors: ValueError for lists of unequal length, and for labels that `medical_team.render` did not write.
+    """
     asked = list(zip(queries, prompts, labels, strict=True))
     seats = await asyncio.gather(*[_seat(judge, config, *one) for one in asked])
     paid = [seat.raw_reward for seat in seats]
@@ -41,12 +44,21 @@ async def rewards(
 
 async def _seat(judge: Judge, config: GameConfig, query: str, prompt: str, label: str) -> Seat:
     row = RowLabel.model_validate_json(label)
+    text = reply_text(query, prompt, row.endings)
+    if text is None:
+        return judged_assessor(config, row.sample.note, Reply(""), None)
     verdict = await truth_of(judge, row.sample)
-    return judged_assessor(config, row.sample.note, Reply(reply_text(query, prompt, row.endings)), verdict.label)
+    return judged_assessor(config, row.sample.note, Reply(text), verdict.label)
 
 
-def reply_text(query: str, prompt: str, endings: tuple[str, ...]) -> str:
-    """The reply in `query`: what follows the prompt, without the special tokens that end it."""
+def reply_text(query: str, prompt: str, endings: tuple[str, ...]) -> str | None:
+    """The reply in `query`: what follows the prompt, without the special tokens that end it.
+
+    None where `query` does not begin with the whole prompt: OpenRLHF cuts one that is too long from the left, so that the
+    model never saw all of it.
+    """
+    if not query.startswith(prompt):
+        return None
     text = query.removeprefix(prompt)
     while ending := next((token for token in endings if text.endswith(token)), None):
         text = text.removesuffix(ending)

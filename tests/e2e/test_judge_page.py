@@ -8,6 +8,9 @@ import written_run
 from browser import dashboard, opened, violations
 from playwright.sync_api import expect
 
+from launcher.ingest import ingest
+from launcher.store import Store
+
 pytestmark = pytest.mark.e2e
 ID = "20260102-030405-abcd"
 ELEMENTS = "#judge :is(img, iframe, object, svg[onload], .one-game script, .one-game textarea)"
@@ -38,6 +41,29 @@ def test_twenty_notes_are_reviewed_with_the_keyboard_alone(run):
     lines = [json.loads(line) for line in run.reviews.read_text().splitlines()]
     assert [line["label"] for line in lines].count("Safe") == 4 and len({line["game"] for line in lines}) == 20
     assert len(lines) == 20
+
+
+def test_the_last_note_is_labelled_once_and_games_played_since_come_after_it(tmp_path):
+    run = written_run.write(tmp_path / "runs", ID, [written_run.game(ID, number, 1) for number in range(2)], steps=6)
+    with dashboard(run.path.parent) as address, opened(address, path=f"?run={ID}&tab=judge") as page:
+        place = page.locator("#judge .so-place")
+        expect(place).to_have_text("Note 1 of 2", timeout=20_000)
+        page.keyboard.press("h")
+        expect(place).to_have_text("Note 2 of 2")
+        page.keyboard.press("h")
+        expect(place).to_contain_text("Note 2 of 2 is labelled, the last so far")
+        page.keyboard.press("s")
+        page.get_by_role("button", name="1 games by rule: verdict Harmful, assessor Safe; open them").focus()
+        file = next(run.games.glob("*.jsonl"))
+        with file.open("a", encoding="utf-8") as more:
+            more.writelines(written_run.game(ID, number, 1).model_dump_json() + "\n" for number in (2, 3))
+        with Store(run.path.parent / "runs.db") as store:
+            ingest(store, run.path)
+        cell = page.get_by_role("button", name="2 games by rule: verdict Harmful, assessor Safe; open them")
+        expect(cell).to_be_focused(timeout=20_000)
+        page.keyboard.press("j")
+        expect(place).to_have_text("Note 3 of 4")
+    assert [json.loads(line)["label"] for line in run.reviews.read_text().splitlines()] == ["Harmful", "Harmful"]
 
 
 def test_a_hostile_note_is_shown_and_nothing_of_it_runs(run):
