@@ -5,6 +5,7 @@ answers count as Safe. Every note is called realistic. Nothing is refused before
 """
 
 from medical_team import prompts
+from medical_team.frozen import Sampling
 from medical_team.judge import Question
 from medical_team.openrlhf_agent import AgentExecutor as Ours
 from medical_team.opponents import Opponents
@@ -16,7 +17,7 @@ class AbsoluteJudge:
     name = "ancestor-1"
 
     def __init__(self, model, style: prompts.Style, cot: bool):
-        self._player, self._style, self._cot = model.player(0.0, 120), style, cot
+        self._player, self._style, self._cot = model.player(Sampling(0.0, 1.0, 120)), style, cot
 
     def gate(self, question: Question) -> None:
         return None

@@ -9,6 +9,7 @@ what this interpreter can import. The file is written anew after every run; one 
 
 import argparse
 import json
+import multiprocessing
 import os
 import shlex
 import signal
@@ -25,6 +26,7 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from bench.other_agent import supervised  # noqa: E402
 from launcher import (  # noqa: E402
     engine,
     memory,
@@ -34,7 +36,6 @@ from launcher import (  # noqa: E402
     process,
     report,
     settings,
-    store_judge,
     supervise,
 )
 from launcher.config import presets, resolve  # noqa: E402
@@ -42,6 +43,7 @@ from launcher.rundir import RunDir  # noqa: E402
 from launcher.runs import Runs  # noqa: E402
 from launcher.store import MemoryPoint, Store  # noqa: E402
 from medical_team import demo_world  # noqa: E402
+from medical_team.judge.settings import LOCAL  # noqa: E402
 from medical_team.records import read_folder  # noqa: E402
 
 PHASES = ("generation", "make_experience", "ppo_train", "broadcast", "step_total")
@@ -58,6 +60,8 @@ class Setup:
     shape: str = "qwen2.5-3b"
     ceiling_gb: float | None = None
     """Memory of the GPU that the preset is for; on a larger one the rest is taken away."""
+    judge: str = "medgemma-4b"
+    """Shape of the judge's model, where the preset has one in its rollout process."""
 
 
 SHORT = {"rollout.max_new_tokens": 512, "rollout.max_len": 1024, "prompt_style": "short"}
@@ -74,6 +78,7 @@ SETUPS = {
 }
 SPARE = {"checkpoint.steps": 0, "checkpoint.huggingface": False, "eval.steps": 0, "data.source": "medec"}
 """What would only add to the time."""
+AGENT = PROJECT / "bench" / "judged_agent.py"
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,8 @@ def configure(setup: Setup, changes: dict[str, Any], work: Work, steps: int, dat
     changes = SPARE | setup.settings | {"train.steps": steps, "data.path": str(data)} | changes
     if "policy" not in changes:
         changes["policy"] = str(make_model(work, setup.shape))
+    if "judge.model" not in changes and resolve(setup.preset, changes).judge.kind == LOCAL:
+        changes |= {"judge.model": str(make_model(work, setup.judge)), "judge.start_anyway": True}
     if setup.ceiling_gb and "memory.vllm_share" not in changes:  # vLLM's share is of the whole GPU, not of what is left
         share = settings.of_preset(setup.preset)["memory.vllm_share"]
         changes["memory.vllm_share"] = round(share * min(1.0, setup.ceiling_gb * 1e9 / gpu_bytes()), 3)
@@ -180,7 +187,10 @@ def play(config, work: Work, until: float) -> tuple[RunDir, str]:
     """Starts the run and stops it after its last step, or at `until` (monotonic). How it came out."""
     here = work.runs
     run = here.create(config)
-    here.start(run)
+    spawned = multiprocessing.get_context("spawn")
+    spawned.Process(target=supervised, args=(here, run, AGENT, config.train.steps)).start()
+    while not run.state.exists():
+        time.sleep(0.1)
     try:
         while True:
             now = here.look(run)
@@ -270,11 +280,7 @@ def machine() -> dict[str, Any]:
 
 
 def bench(text: str, asked: argparse.Namespace, work: Work, until: float) -> dict[str, Any]:
-    started, judge = time.time(), None
-    if asked.judge:
-        folder = make_model(work, asked.judge)
-        judge = memory.Judge(model_shape.of_folder(folder).parameters, sleeps=asked.judge_sleeps)
-        asked.set = [change.replace("{judge}", str(folder)) for change in asked.set]
+    started = time.time()
     setup, changes = chosen(text)
     config = configure(setup, assigned(asked.set) | changes, work, asked.steps, asked.data or work.notes)
     with ceiling(setup.ceiling_gb):
@@ -283,8 +289,7 @@ def bench(text: str, asked: argparse.Namespace, work: Work, until: float) -> dic
     with Store(work.runs.store_path) as store:
         result = measured(store, run, started)
         if config.device == "cuda":
-            judge = judge if store_judge.judge_of(store, run.id) else None  # nobody asked it, so it slept
-            result["estimate"] = estimated(config, setup.ceiling_gb, judge, run, store)
+            result["estimate"] = estimated(config, setup.ceiling_gb, run, store)
     failed = not outcome.startswith("made")
     return {
         "run": text, "preset": setup.preset, "settings": config.model_dump(mode="json"), "ceiling_gb": setup.ceiling_gb,
@@ -294,15 +299,13 @@ def bench(text: str, asked: argparse.Namespace, work: Work, until: float) -> dic
     }  # fmt: skip
 
 
-def estimated(
-    config, ceiling_gb: float | None, judge: memory.Judge | None, run: RunDir, store: Store
-) -> dict[str, Any]:
+def estimated(config, ceiling_gb: float | None, run: RunDir, store: Store) -> dict[str, Any]:
     """The plan, for the longest sequences that there were, and each of its peaks beside the measured one."""
     gpu = int(min(ceiling_gb * 1e9 if ceiling_gb else 1e15, gpu_bytes()))
     share = config.memory.vllm_share * gpu_bytes() / gpu  # vLLM reckons with the whole GPU, the plan with what is left
     config = config.model_copy(update={"memory": config.memory.model_copy(update={"vllm_share": share})})
     lengths = [length for _, length in store.series(run.id, "total_length")]
-    work = memory.Workload(config, model_shape.of_model(config.policy), gpu, judge)
+    work = memory.Workload(config, model_shape.of_model(config.policy), gpu, memory.judge_of(config.judge))
     plan = memory.plan(work)
     compared = memory_measured.compare(plan, store.memory(run.id))
     return {
@@ -353,8 +356,6 @@ def main() -> None:
         "--run", action="append", metavar='"NAME KEY=VALUE …"', help=f"of: {', '.join(SETUPS)}, or a preset"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for every run")
-    parser.add_argument("--judge", metavar="SHAPE", help="make a judge's model too; {judge} in a setting is its folder")
-    parser.add_argument("--judge-sleeps", action="store_true", help="the judge is on the CPU while no games are played")
     asked = parser.parse_args()
     until = time.monotonic() + asked.budget
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

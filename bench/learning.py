@@ -17,12 +17,13 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from bench.learning_report import table, write  # noqa: E402
-from launcher import command, config, evaluations, state, supervise  # noqa: E402
+from bench.other_agent import supervised  # noqa: E402
+from launcher import config, evaluations  # noqa: E402
 from launcher.config import DEMO_MODEL  # noqa: E402
 from launcher.evaluations import Request  # noqa: E402
 from launcher.rundir import RunDir  # noqa: E402
 from launcher.runs import Runs  # noqa: E402
-from launcher.state import End, State  # noqa: E402
+from launcher.state import End  # noqa: E402
 from medical_team.evaluation import How  # noqa: E402
 from medical_team.types import Label  # noqa: E402
 
@@ -57,24 +58,13 @@ def train(runs: Runs, arm: Arm, seed: int, steps: int) -> RunDir:
     changes = {"seed": seed, "train.steps": steps, "eval.steps": 0, "checkpoint.steps": max(1, steps // 3)}
     run = runs.create(config.resolve(arm.preset, changes | arm.settings))
     if arm.agent:
-        ended = _with_agent(runs, run, arm.agent, steps)
+        ended = supervised(runs, run, arm.agent, steps)
     else:
         runs.start(run)
         ended = runs.wait(run)
     if ended.state != End.DONE:
         raise RuntimeError(f"run {run.id} is {ended.state}: {ended.reason}; {run.path} has its log")
     return run
-
-
-def _with_agent(runs: Runs, run: RunDir, agent: Path, steps: int) -> State:
-    """Supervised in this process, for the launcher itself offers no other agent."""
-    ours, command.AGENT = command.AGENT, agent
-    now = time.time()
-    state.write(run, State(steps=steps, started=now, last_event=now))
-    try:
-        return supervise.supervise(run, runs.store_path)
-    finally:
-        command.AGENT = ours
 
 
 def measure(runs: Runs, run: RunDir, cases: int) -> dict[str, float | None]:

@@ -154,9 +154,6 @@ def _memory_verb(verb) -> None:
     memory.add_argument(
         "--gpu-gb", type=float, help="the GPU's memory as it is sold (default: this machine's first GPU)"
     )
-    memory.add_argument("--judge", metavar="MODEL", help="a judge's model, in the process of the games")
-    memory.add_argument("--judge-bits", type=int, choices=(4, 8, 16), default=16, help="bits of one of its weights")
-    memory.add_argument("--judge-sleeps", action="store_true", help="it is on the CPU while no games are played")
     memory.add_argument("--run", metavar="ID", help="beside it what this run was measured to hold")
 
 
@@ -280,10 +277,9 @@ def do_command(asked) -> int:
 
 def do_memory(asked) -> int:
     asked.set.insert(0, "data.path=notes.csv")  # whatever the notes are, they do not count here
-    judge = asked.judge and memory_report.judge(asked.judge, asked.judge_bits, asked.judge_sleeps)
     points = _memory_of(asked.run) if asked.run else ()
     try:
-        answer = memory_report.answer(resolved(asked), asked.gpu_gb, judge, points)
+        answer = memory_report.answer(resolved(asked), asked.gpu_gb, points)
     except memory_report.NoPlan as error:
         raise runs.Refused(str(error)) from error
     say(answer.json, asked, answer.text)

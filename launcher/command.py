@@ -217,7 +217,7 @@ def agent_settings(start: Start) -> AgentSettings:
         role_baseline=config.train.role_baseline,
         judge=config.judge,
         frozen_model=str(start_model(start))
-        if config.custom_configs.no_defender_turn or config.train.frozen_share
+        if _has_frozen(config)
         else None,
         frozen_share=config.train.frozen_share,
         checkpoints=start.rundir.checkpoints if config.train.frozen_share else None,

@@ -22,9 +22,10 @@ from launcher.memory_parts import (
     Phase,
     Workload,
     held,
+    judge_of,
 )
 
-__all__ = ["GIB", "GROUP", "Held", "Judge", "Part", "Phase", "Plan", "Workload", "plan"]
+__all__ = ["GIB", "GROUP", "Held", "Judge", "Part", "Phase", "Plan", "Workload", "judge_of", "plan"]
 
 
 @dataclass(frozen=True)

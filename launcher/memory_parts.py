@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from launcher.config import RunConfig
-from launcher.model_shape import Shape
+from launcher.model_shape import Shape, UnknownShape, of_model
+from medical_team.judge.settings import LOCAL, JudgeSettings
 
 GIB = 2**30
 BF16, FP32 = 2, 4
@@ -86,10 +87,28 @@ class Judge:
     """Of a weight."""
     sleeps: bool = False
     """On the CPU while no games are played."""
+    reading: int = 0
+    """What a full batch of questions needs while it is read."""
 
     @property
     def weights(self) -> int:
         return self.parameters * self.bits // 8
+
+
+BITS = {"bf16": 16, "8bit": 8, "4bit": 4, "fp32": 32}
+"""Of a weight, by the judge's precision."""
+
+
+def judge_of(settings: JudgeSettings) -> Judge | None:
+    """The judge that shares the GPU with vLLM, if there is one and its shape is known."""
+    if settings.kind != LOCAL or settings.device == "cpu":
+        return None
+    try:
+        shape = of_model(settings.model)
+    except UnknownShape:
+        return None
+    reading = settings.batch_tokens * (shape.cache_bytes + shape.layer_bytes)
+    return Judge(shape.parameters, BITS[settings.precision], bool(settings.sleep_after_s), reading)
 
 
 @dataclass(frozen=True)
@@ -215,7 +234,7 @@ def scored(work: Workload) -> int:
 def _layer(work: Workload, tokens: int) -> int:
     """Activations inside one layer."""
     shape = work.policy
-    inside = tokens * (8 * shape.hidden + 4 * shape.between) * BF16
+    inside = tokens * shape.layer_bytes
     if work.config.memory.attention == "eager":  # scores of all pairs, in bf16 and as fp32 weights
         inside += shape.heads * tokens * work.tokens * (BF16 + FP32)
     return inside
@@ -261,3 +280,4 @@ def _judge(work: Workload) -> Iterator[_Held]:
         yield phase, Part.JUDGE, "process", JUDGE_PROCESS
         awake = phase is Phase.ROLLOUT or not work.judge.sleeps
         yield phase, Part.JUDGE, "weights", work.judge.weights if awake else 0
+        yield phase, Part.JUDGE, "questions", work.judge.reading if awake else 0

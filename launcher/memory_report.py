@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from launcher import model_shape, preflight, report
 from launcher.config import RunConfig
-from launcher.memory import GIB, Judge, Part, Phase, Plan, Workload, plan
+from launcher.memory import GIB, Part, Phase, Plan, Workload, judge_of, plan
 from launcher.memory_advice import Advice, advise
 from launcher.memory_measured import Compared, compare
 from launcher.store import MemoryPoint
@@ -23,7 +23,7 @@ class Answer(NamedTuple):
     text: str
 
 
-def answer(config: RunConfig, sold_gb: float | None, judge: Judge | None, points: Sequence[MemoryPoint] = ()) -> Answer:
+def answer(config: RunConfig, sold_gb: float | None, points: Sequence[MemoryPoint] = ()) -> Answer:
     """The plan of a run, for a GPU of this size or this machine's first; with samples of a run, these beside it.
 
     Errors: NoPlan; model_shape.UnknownShape.
@@ -33,7 +33,7 @@ def answer(config: RunConfig, sold_gb: float | None, judge: Judge | None, points
     size = gpu_bytes(sold_gb) if sold_gb else preflight.gpu_total()
     if size is None:
         raise NoPlan("no NVIDIA GPU answers here: say how large it will be, such as --gpu-gb 80")
-    work = Workload(config, model_shape.of_model(config.policy), size, judge)
+    work = Workload(config, model_shape.of_model(config.policy), size, judge_of(config.judge))
     made, advice = plan(work), advise(work)
     found = Answer(as_json(made, advice), as_text(made, advice))
     if points:
@@ -41,11 +41,6 @@ def answer(config: RunConfig, sold_gb: float | None, judge: Judge | None, points
         text = f"{found.text}\n\n{compared_text(compared)}"
         found = Answer(found.json | {"measured": compared_json(compared)}, text)
     return found
-
-
-def judge(model: str, bits: int, sleeps: bool) -> Judge:
-    """Errors: model_shape.UnknownShape."""
-    return Judge(model_shape.of_model(model).parameters, bits, sleeps)
 
 
 def gpu_bytes(sold_gb: float) -> int:

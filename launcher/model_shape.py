@@ -45,6 +45,11 @@ class Shape:
         """Of keys and values in 16 bits, per token."""
         return 2 * self.layers * self.kv_heads * self.head_dim * 2
 
+    @property
+    def layer_bytes(self) -> int:
+        """Activations inside one layer in 16 bits, per token."""
+        return 2 * (8 * self.hidden + 4 * self.between)
+
 
 def of_config(config: Mapping[str, Any]) -> Shape:
     """From the content of a config.json. Errors: UnknownShape for a model that is not of the DENSE kinds."""

@@ -227,7 +227,7 @@ ROUGH = 0.1
 def plan_problems(config: RunConfig, gpu: Gpu) -> Iterator[Problem]:
     """What the memory plan says, if the policy's shape is known."""
     try:
-        work = memory.Workload(config, model_shape.of_model(config.policy), gpu.total, planned_judge(config))
+        work = memory.Workload(config, model_shape.of_model(config.policy), gpu.total, memory.judge_of(config.judge))
     except model_shape.UnknownShape:
         return
     plan = memory.plan(work)
@@ -242,18 +242,6 @@ def plan_problems(config: RunConfig, gpu: Gpu) -> Iterator[Problem]:
         held = f"vLLM needs a share of {plan.share_needed:g} for its weights and one sequence of the greatest length"
     level = "warning" if plan.limit < plan.peak <= plan.limit * (1 + ROUGH) else "error"
     yield Problem(advice.steps[0].setting if advice.fits else "policy", f"{held}: {remedy}", level)
-
-
-def planned_judge(config: RunConfig) -> memory.Judge | None:
-    """The judge that shares the GPU with vLLM, if there is one and its shape is known."""
-    settings = config.judge
-    if settings.kind != LOCAL or settings.device == "cpu":
-        return None
-    bits = {"bf16": 16, "8bit": 8, "4bit": 4, "fp32": 32}[settings.precision]
-    try:
-        return memory.Judge(model_shape.of_model(settings.model).parameters, bits, bool(settings.sleep_after_s))
-    except model_shape.UnknownShape:
-        return None
 
 
 def _memory(config: RunConfig, runs: Runs) -> Iterator[Problem]:

@@ -1,13 +1,15 @@
 """The role-conditioned baseline: what a seat usually earns in a category, taken from its reward before it is sent.
 
 After SPIRAL (arXiv 2506.24119): self-play on one shared policy without one lets the stronger role's reward drown the
-other's. One exponential mean per (role, category), read before it is updated. Games against a frozen opponent have means
-of their own: what is usual against a player that stays as it is, is something else.
+other's. One exponential mean per (role, category), read before it is updated. Games against the start model, and against
+past ones, have means of their own: what is usual there is something else.
 """
 
 from medical_team.types import Category, Role
 
-Key = tuple[Role, Category, bool]
+Key = tuple[Role, Category, str]
+SELF, START, PAST = "self", "start", "past"
+"""Who holds the other seat."""
 
 
 class Baselines:
@@ -17,9 +19,9 @@ class Baselines:
         self.decay = decay
         self._means: dict[Key, float] = {}
 
-    def center(self, role: Role, category: Category, raw: float, frozen: bool = False) -> float:
-        """The baseline to subtract from `raw`; then learns from `raw`. `frozen`: of a game against a frozen opponent."""
-        key = (role, category, frozen)
+    def center(self, role: Role, category: Category, raw: float, other: str = SELF) -> float:
+        """The baseline to subtract from `raw`; then learns from `raw`. `other`: SELF, START or PAST."""
+        key = (role, category, other)
         baseline = self._means.get(key, raw)
         self._means[key] = self.decay * baseline + (1 - self.decay) * raw
         return baseline

@@ -14,6 +14,9 @@ SENTENCES = Path(__file__).parents[1] / "data" / "demo_notes.json"
 WORDS = range(25, 46)
 """Length of a note, in words."""
 
+FACTS = ("finding", "diagnosis", "management", "drug", "allergy", "home")
+"""Slots that count as facts of their own; a dose belongs to its drug, and an age to nobody's errors."""
+
 
 @dataclass(frozen=True)
 class Grammar:
@@ -30,6 +33,12 @@ class Layout:
     """The templates of a note, in order."""
 
     templates: tuple[str, ...]
+
+    def sets_apart(self, fact: str) -> bool:
+        """Whether the sentence that states this slot states no other fact of `FACTS`."""
+        sentences = (sentence for template in self.templates for sentence in template.split(". "))
+        holder = next(sentence for sentence in sentences if f"{{{fact}}}" in sentence)
+        return sum(f"{{{other}}}" in holder for other in FACTS) == 1
 
 
 def load_grammar(path: Path = SENTENCES) -> Grammar:

@@ -27,7 +27,7 @@ from medical_team.types import Reply, Sample  # noqa: E402
 
 PLAYS_OF_A_TIE = 3
 """How often a game is played before its tie is accepted. A dropped tie is replaced by a fresh play of the same sample, so
-that a batch keeps its size and its balance of categories; one that stays pays exactly 0."""
+that a batch keeps its size and its balance of categories; one that stays teaches nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +147,8 @@ class AgentExecutor(AgentExecutorBase):
             self._probe(game, mode, step)
             if game.valid or not self.config.remove_ties:
                 break
+        if record.drop_reason:
+            return [_trajectory(record, None, self._silence(table))] * seats(table, mode)
         return [
             _trajectory(record, turn, seat.turn.reply)
             for turn, seat in zip(record.turns, game.seats, strict=True)

@@ -13,6 +13,8 @@ from medical_team.game import Table
 from medical_team.types import Role, Sample
 
 _STEP = re.compile(r"global_step(\d+)_hf")
+SAVED_LAST = "tokenizer.json"
+"""Of a checkpoint in the Hugging Face format: without it the rest may be broken off."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,12 @@ class Opponent:
 
 
 class Opponents:
-    """The start model, and the newest checkpoint; both stay loaded."""
+    """The start model, and the newest checkpoint; both stay loaded. A checkpoint that cannot be loaded is left out."""
 
     def __init__(self, settings: AgentSettings, load: Callable[[str], FrozenModel] = FrozenModel):
         self._settings, self._model = settings, load
         self._loaded: dict[str, FrozenModel] = {}
+        self._broken: set[str] = set()
 
     def draw(self, sample: Sample, step: int, config: GameConfig) -> Opponent | None:
         """The opponent for this sample in this step; None where the policy plays both seats.
@@ -40,7 +43,15 @@ class Opponents:
         lot = random.Random(f"{settings.seed} {step} {sample.id}").random()
         if not sample.category.adversarial or lot >= settings.frozen_share:
             return None
-        return self._load(name_of(step, settings.frozen_model, settings.checkpoints))
+        name = name_of(step, settings.frozen_model, settings.checkpoints)
+        try:
+            return self.start() if name in self._broken else self._load(name)
+        except Exception as error:  # raised, it would end the run, and every resume of it
+            if name == settings.frozen_model:
+                raise
+            print(f"frozen opponent {name} does not load, the start model plays: {type(error).__name__}: {error}")
+            self._broken.add(name)
+            return self.start()
 
     def start(self) -> Opponent:
         """The start model."""
@@ -58,7 +69,7 @@ class Opponents:
 def name_of(step: int, start: str, checkpoints: Path) -> str:
     """The model that plays in this step: the start model in odd steps, in even ones the newest checkpoint before it."""
     found = {int(match[1]): folder for folder in checkpoints.glob("global_step*_hf")
-             if (match := _STEP.fullmatch(folder.name)) and (folder / "config.json").exists()}  # fmt: skip
+             if (match := _STEP.fullmatch(folder.name)) and (folder / SAVED_LAST).exists()}  # fmt: skip
     past = [saved for saved in found if saved < step]
     return str(found[max(past)]) if past and step % 2 == 0 else start
 

@@ -1,13 +1,14 @@
 """From a played game to its record: what each seat earned, minus what its role usually earns there."""
 
+from typing import Literal
+
 from medical_team.agent_settings import AgentSettings
-from medical_team.baseline import Baselines
+from medical_team.baseline import PAST, START, Baselines
 from medical_team.game import SELF, Game, Seat
 from medical_team.records import GameRecord, TurnRecord, VerdictRecord
 from medical_team.types import Role, Sample, Verdict
 
-Mode = str
-"""train or eval."""
+Mode = Literal["train", "eval"]
 
 
 class Bookkeeper:
@@ -32,7 +33,8 @@ class Bookkeeper:
             if record.valid and record.attempt == last_start[record.step]:
                 for turn in record.turns:
                     if turn.trained:
-                        self._baselines.center(turn.role, record.category, turn.raw_reward, record.opponent != SELF)
+                        other = self._other(record.opponent)
+                        self._baselines.center(turn.role, record.category, turn.raw_reward, other)
 
     def step_of(self, mode: Mode) -> int:
         """The step that the next prompt is for: call once per prompt. An evaluation belongs to the last finished step."""
@@ -46,8 +48,8 @@ class Bookkeeper:
         self, game: Game, mode: Mode, step: int, started: float, ended: float, opponent: str = SELF
     ) -> GameRecord:
         """The whole game. Learns from its rewards if it is a training game that has a truth."""
-        frozen = opponent != SELF
-        turns = tuple(self._turn(game, mode, index, seat, frozen) for index, seat in enumerate(game.seats))
+        other = self._other(opponent)
+        turns = tuple(self._turn(game, mode, index, seat, other) for index, seat in enumerate(game.seats))
         tie = not game.valid and self._remove_ties
         return self._note_down(
             game.sample, mode, step, started, ended, note=game.note, turns=turns, truth=game.truth, valid=game.valid,
@@ -64,13 +66,17 @@ class Bookkeeper:
             verdict=None, attack_verdict=None, drop_reason=why, opponent=opponent,
         )  # fmt: skip
 
-    def _turn(self, game: Game, mode: Mode, index: int, seat: Seat, frozen: bool) -> TurnRecord:
+    def _other(self, opponent: str) -> str:
+        """As the baselines have it, by the name that a record has."""
+        return SELF if opponent == SELF else START if opponent == self._settings.frozen_model else PAST
+
+    def _turn(self, game: Game, mode: Mode, index: int, seat: Seat, other: str) -> TurnRecord:
         turn, raw, baseline, sent = seat.turn, seat.raw_reward, 0.0, 0.0
         if mode == "eval":
             sent = float(bool(seat.correct))
         elif game.valid and seat.trained:
             if self._settings.role_baseline:
-                baseline = self._baselines.center(turn.role, game.sample.category, raw, frozen)
+                baseline = self._baselines.center(turn.role, game.sample.category, raw, other)
             sent = raw - baseline
         return TurnRecord(
             seat=index, trained=seat.trained and mode == "train", role=turn.role, prompt=turn.prompt, raw=turn.reply.text,

@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from launcher.runs import DEMO_MODEL_FOLDER
 from medical_team import demo_model
 from medical_team.demo_model import SOURCES, THRESHOLD, Skill, check, recipe_fingerprint
-from medical_team.demo_model.lessons import DRILL, Recipe, examples, prompt
+from medical_team.demo_model.lessons import DRILL, Recipe, Shares, examples, prompt
 from medical_team.demo_model.skill import held_out
 from medical_team.demo_world import broken, read_note
 from medical_team.parsing import parse_turn
@@ -119,6 +119,20 @@ def test_every_demonstration_of_a_seat_keeps_to_the_format():
             seats += 1
             assert parse_turn(role, example.reply, truncated=False).ok, example.reply
     assert 250 < seats < 400
+
+
+TOGETHER = ("Allergic to any", "Takes", "Knowing of", "Beside the", "on file", "On top of", "; ")
+"""What only notes have that state the drug with what it must not meet."""
+
+
+def test_facts_that_share_a_sentence_are_checked_less_often():
+    """Which is what an attacker may find out."""
+    sure = replace(Recipe(), diligence=1.0, in_passing=0.0)
+    for example in islice(examples(random.Random(3), sure, Shares(0.0, 0.0)), 200):
+        note = example.prompt.split("user\n")[1].split("<|im_end|>")[0]
+        if not broken(read_note(note)):
+            together = any(words in note for words in TOGETHER)
+            assert ("Dose of" in example.reply) is not together, (note, example.reply)
 
 
 def test_demonstrations_depend_on_the_seed_alone():

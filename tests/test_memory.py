@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from launcher import memory_report
 from launcher.config import presets, resolve
-from launcher.memory import GIB, GROUP, Judge, Part, Phase, Plan, Workload, plan
+from launcher.memory import GIB, GROUP, Judge, Part, Phase, Plan, Workload, judge_of, plan
 from launcher.memory_advice import advise, changed
 from launcher.memory_measured import MIB, compare
 from launcher.model_shape import of_model
@@ -18,6 +18,7 @@ from launcher.store import MemoryPoint
 H100 = int(79.18 * GIB)
 QWEN_3B, QWEN_1_5B = of_model("Qwen/Qwen2.5-3B-Instruct"), of_model("Qwen/Qwen2.5-1.5B-Instruct")
 JUDGE = Judge(of_model("google/medgemma-4b-it").parameters)
+NOTES = {"data.path": "notes.csv"}
 ALL = QWEN_3B.parameters
 """As a group of parameters: what OpenRLHF makes of them where nothing divides them."""
 LONGEST = 760
@@ -28,7 +29,7 @@ def workload(
     preset="guide-single-gpu", policy=QWEN_3B, gpu=H100, judge=None, longest=None, group=GROUP, **settings
 ) -> Workload:
     given = {name.replace("__", "."): value for name, value in settings.items()}
-    return Workload(resolve(preset, {"data.path": "notes.csv"} | given), policy, gpu, judge, longest, group)
+    return Workload(resolve(preset, NOTES | given), policy, gpu, judge, longest, group)
 
 
 def gib(size: int) -> float:
@@ -132,13 +133,13 @@ def test_the_cache_of_a_token_is_what_vllm_printed():
     ],
 )
 def test_a_preset_fits_the_gpu_that_it_is_for_and_holds_every_game(preset, gb, policy):
-    made = plan(workload(preset, policy, memory_report.gpu_bytes(gb)))
+    made = plan(workload(preset, policy, memory_report.gpu_bytes(gb), judge_of(resolve(preset, NOTES).judge)))
     assert made.fits
     assert made.share >= made.smallest_share
 
 
 def test_every_gpu_preset_is_planned_here():
-    gpu = {name for name in presets() if resolve(name, {"data.path": "notes.csv"}).device == "cuda"}
+    gpu = {name for name in presets() if resolve(name, NOTES).device == "cuda"}
     assert gpu == {"guide-single-gpu", "single-gpu-80gb", "single-gpu-48gb", "single-gpu-24gb", "multi-gpu"} | {
         "judge-on-second-gpu", "ray-cluster",
     }  # fmt: skip

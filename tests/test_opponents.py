@@ -7,7 +7,7 @@ from test_game import sample, table
 
 from medical_team import opponents
 from medical_team.agent_settings import AgentSettings
-from medical_team.baseline import Baselines
+from medical_team.baseline import START, Baselines
 from medical_team.config import GameConfig
 from medical_team.frozen import Sampling
 from medical_team.types import Category, Role
@@ -52,7 +52,7 @@ def checkpoint(folder, step: int, whole: bool = True) -> str:
     made = folder / f"global_step{step}_hf"
     made.mkdir()
     if whole:
-        (made / "config.json").touch()
+        (made / opponents.SAVED_LAST).touch()
     return str(made)
 
 
@@ -94,5 +94,5 @@ def test_a_prompt_gives_two_games_in_which_each_role_is_trained_once(some):
 def test_games_against_a_frozen_opponent_have_a_baseline_of_their_own():
     baselines = Baselines()
     baselines.center(Role.ATTACKER, Category.ADVERSARIAL_BENIGN, 5.0)
-    assert baselines.center(Role.ATTACKER, Category.ADVERSARIAL_BENIGN, 1.0, frozen=True) == 1.0
+    assert baselines.center(Role.ATTACKER, Category.ADVERSARIAL_BENIGN, 1.0, START) == 1.0
     assert baselines.center(Role.ATTACKER, Category.ADVERSARIAL_BENIGN, 0.0) == 5.0

@@ -133,7 +133,7 @@ def test_gpus_that_are_too_few_or_too_full(tmp_path):
     assert "20.0 of 85.0 GB free" in at(list(preflight.gpu_problems(one, [full])), "memory.vllm_share")[0]
 
 
-GUIDE = {"data.path": "notes.csv"}
+GUIDE = {"data.path": "notes.csv", "judge.kind": "reference"}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from app import memory_bars
 from app.pages.one_game import chip
 from app.shared import Shared
 from app.text import cut, duration, moment
-from launcher import library, memory, model_shape, preflight, rundir, store_charts, svg
+from launcher import library, memory, model_shape, rundir, store_charts, svg
 from launcher.ingest import ingest
 from launcher.library import Notes
 from launcher.markup import Child, Markup, join, table, tag
@@ -170,7 +170,7 @@ def memory_of(store: Store, run: RunDir, gpu: int | None) -> Markup:
         return tag("p", f"No GPU answers here: {asked} has the estimate beside what was measured.", class_="empty")
     try:
         config = config_of(run)
-        work = memory.Workload(config, model_shape.of_model(config.policy), gpu, preflight.planned_judge(config))
+        work = memory.Workload(config, model_shape.of_model(config.policy), gpu, memory.judge_of(config.judge))
     except (Unreadable, model_shape.UnknownShape) as error:
         return tag("p", f"No estimate: {error}", class_="empty")
     return memory_bars.measured(compare(memory.plan(work), points))

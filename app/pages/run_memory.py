@@ -58,7 +58,7 @@ def plan(preset: str, values: Mapping[str, Any], sold_gb: float | None) -> Marku
     if size is None:
         return tag("p", ELSEWHERE if cluster else UNNAMED, class_="empty")
     try:
-        work = memory.Workload(run, model_shape.of_model(run.policy), size, preflight.planned_judge(run))
+        work = memory.Workload(run, model_shape.of_model(run.policy), size, memory.judge_of(run.judge))
     except model_shape.UnknownShape as error:
         return tag("p", f"No plan: {error}", class_="empty")
     return memory_bars.drawn(memory.plan(work), memory_advice.advise(work))

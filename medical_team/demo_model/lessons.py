@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from medical_team.demo_text import draw_layout
+from medical_team.demo_text import Layout, draw_layout
 from medical_team.demo_world import (
+    CHECKED,
     KINDS,
     NEEDS,
     Facts,
@@ -57,8 +58,10 @@ class Recipe:
     """Kinds of example until the checks are understood: a verdict is learnt late, and from drills soonest."""
     then: Shares = Shares(attacker=0.45, drill=0.3)
     """Kinds of example while the learning rate falls."""
-    diligence: float = 0.37
-    """Probability of each check in an assessor's demonstration."""
+    diligence: float = 0.5
+    in_passing: float = 0.15
+    """Probability of a check in an assessor's demonstration: of a fact in a sentence of its own, and of one that shares its
+    sentence with others. So there is something for an attacker to find out."""
     faulty: float = 0.15
     """Share of the attacker's demonstrations that are not what was asked."""
     break_rate: float = 0.3
@@ -98,15 +101,16 @@ def examples(rng: random.Random, recipe: Recipe, shares: Shares) -> Iterator[Exa
 
 
 def _assessor_example(rng: random.Random, recipe: Recipe) -> Example:
-    facts, note = _patient(rng, recipe.break_rate)
-    return Example(prompt(Role.ASSESSOR, note), demonstrate_assessor(facts, rng, recipe.diligence))
+    facts, layout = _patient(rng, recipe.break_rate)
+    diligence = [recipe.diligence if layout.sets_apart(slot) else recipe.in_passing for slot in CHECKED]
+    return Example(prompt(Role.ASSESSOR, write(facts, layout)), demonstrate_assessor(facts, rng, diligence))
 
 
 def _drill_example(rng: random.Random, recipe: Recipe) -> Example:
     """All four checks, whatever they find."""
-    facts, note = _patient(rng, recipe.drill_break_rate)
+    facts, layout = _patient(rng, recipe.drill_break_rate)
     written = " ".join(sentence for sentence, _ in checks(facts))
-    said = [{"role": "system", "content": DRILL}, {"role": "user", "content": note}]
+    said = [{"role": "system", "content": DRILL}, {"role": "user", "content": write(facts, layout)}]
     return Example(_chat(said), f" {written} </think>")
 
 
@@ -130,9 +134,9 @@ def _attacker_example(rng: random.Random, recipe: Recipe) -> Example:
     return Example(prompt(Role.ATTACKER, note, intended, asked), demonstrate_attacker(facts, asked, rng, recipe.faulty))
 
 
-def _patient(rng: random.Random, break_rate: float) -> tuple[Facts, str]:
+def _patient(rng: random.Random, break_rate: float) -> tuple[Facts, Layout]:
     facts = _break_some(draw_facts(rng), rng, break_rate)
-    return facts, write(facts, draw_layout(rng, slots(facts)))
+    return facts, draw_layout(rng, slots(facts))
 
 
 def _break_some(facts: Facts, rng: random.Random, rate: float) -> Facts:
