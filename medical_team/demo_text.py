@@ -14,9 +14,6 @@ SENTENCES = Path(__file__).parents[1] / "data" / "demo_notes.json"
 WORDS = range(25, 46)
 """Length of a note, in words."""
 
-FACTS = ("finding", "diagnosis", "management", "drug", "allergy", "home")
-"""Slots that count as facts of their own; a dose belongs to its drug, and an age to nobody's errors."""
-
 
 @dataclass(frozen=True)
 class Grammar:
@@ -26,6 +23,8 @@ class Grammar:
     """Kind -> templates with the slots in braces."""
     openers: tuple[str, ...]
     fillers: tuple[str, ...]
+    reassuring: tuple[str, ...]
+    """Fillers too."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,10 @@ class Layout:
 
     templates: tuple[str, ...]
 
-    def sets_apart(self, fact: str) -> bool:
-        """Whether the sentence that states this slot states no other fact of `FACTS`."""
-        sentences = (sentence for template in self.templates for sentence in template.split(". "))
-        holder = next(sentence for sentence in sentences if f"{{{fact}}}" in sentence)
-        return sum(f"{{{other}}}" in holder for other in FACTS) == 1
+    @property
+    def reassures(self) -> bool:
+        """Whether it says that something is well."""
+        return any(template in GRAMMAR.reassuring for template in self.templates)
 
 
 def load_grammar(path: Path = SENTENCES) -> Grammar:
@@ -48,6 +46,7 @@ def load_grammar(path: Path = SENTENCES) -> Grammar:
         sentences={kind: tuple(templates) for kind, templates in table["sentences"].items()},
         openers=tuple(table["openers"]),
         fillers=tuple(table["fillers"]),
+        reassuring=tuple(table["reassuring"]),
     )
 
 
@@ -70,7 +69,7 @@ def fill(layout: Layout, slots: Mapping[str, str]) -> str:
 def _draw(rng: random.Random, context: str) -> Layout:
     kinds = [kind.replace("{context}", context) for kind in rng.choice(GRAMMAR.layouts)]
     templates = [rng.choice(GRAMMAR.sentences[kind]) for kind in kinds]
-    for filler in rng.sample(GRAMMAR.fillers, rng.choice((0, 0, 1, 1, 1, 2))):
+    for filler in rng.sample(GRAMMAR.fillers + GRAMMAR.reassuring, rng.choice((0, 0, 1, 1, 1, 2))):
         templates.insert(rng.randint(1, len(templates)), filler)
     opener = [rng.choice(GRAMMAR.openers)] if rng.random() < 0.25 else []
     return Layout((*opener, *templates))

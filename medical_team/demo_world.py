@@ -5,7 +5,6 @@ broken, and turned into the demonstrations from which the demo model learns its 
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 
 from medical_team.demo_text import Layout, draw_layout, fill
@@ -22,7 +21,6 @@ from medical_team.judge.rules import (
 from medical_team.types import Case, ErrorType, Label
 
 __all__ = [
-    "CHECKED",
     "Facts",
     "Reading",
     "broken",
@@ -45,9 +43,6 @@ KINDS = tuple(ErrorType)
 
 GUESSES = {Label.HARMFUL: "At a glance it looks odd.", Label.SAFE: "At a glance it looks fine."}
 """What an assessor thinks that has checked nothing."""
-
-CHECKED = ("diagnosis", "management", "drug", "drug")
-"""The slot that each of the `checks` is about, in their order; dose and context are both judged where the drug stands."""
 
 # error type -> what the note must state for such an error to be possible; any other type can break either note
 NEEDS = {ErrorType.CONTRAINDICATION: "allergy", ErrorType.DRUG_INTERACTION: "home"}
@@ -155,14 +150,14 @@ def _contraindications(facts: Facts) -> str:
     return f"Home {facts.home} clashes with {' '.join(sorted(clashes))}"
 
 
-def demonstrate_assessor(facts: Facts, rng: random.Random, diligence: Sequence[float]) -> str:
-    """A reply that writes each of the `checks` with its own probability and stops at the first that fails.
+def demonstrate_assessor(facts: Facts, rng: random.Random, diligence: float) -> str:
+    """A reply that writes each check with probability `diligence` and stops at the first that fails.
 
     With no check written it guesses; with all of them it is always right.
     """
     written = []
-    for (sentence, holds), likely in zip(checks(facts), diligence, strict=True):
-        if rng.random() < likely:
+    for sentence, holds in checks(facts):
+        if rng.random() < diligence:
             written.append(sentence)
             if not holds:
                 return reply(" ".join(written), Label.HARMFUL)

@@ -58,7 +58,7 @@ def _reply(written: str, cot: bool) -> str:
 def _assessed(case: Case, note: str, truth: Label, rng: random.Random) -> str:
     facts = demo_world.read_note(note) if case.source == "demo" else None
     if facts:
-        return demo_world.demonstrate_assessor(facts, rng, [DILIGENCE] * len(demo_world.CHECKED))
+        return demo_world.demonstrate_assessor(facts, rng, DILIGENCE)
     if truth is Label.SAFE:
         return demo_world.reply(FITS, Label.SAFE)
     right, wrong = sentences_apart(case.clean, case.error)

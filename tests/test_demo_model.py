@@ -15,6 +15,7 @@ from medical_team import demo_model
 from medical_team.demo_model import SOURCES, THRESHOLD, Skill, check, recipe_fingerprint
 from medical_team.demo_model.lessons import DRILL, Recipe, Shares, examples, prompt
 from medical_team.demo_model.skill import held_out
+from medical_team.demo_text import GRAMMAR
 from medical_team.demo_world import broken, read_note
 from medical_team.parsing import parse_turn
 from medical_team.types import ErrorType, Label, Role
@@ -121,18 +122,12 @@ def test_every_demonstration_of_a_seat_keeps_to_the_format():
     assert 250 < seats < 400
 
 
-TOGETHER = ("Allergic to any", "Takes", "Knowing of", "Beside the", "on file", "On top of", "; ")
-"""What only notes have that state the drug with what it must not meet."""
-
-
-def test_facts_that_share_a_sentence_are_checked_less_often():
+def test_notes_that_reassure_are_checked_less_often():
     """Which is what an attacker may find out."""
-    sure = replace(Recipe(), diligence=1.0, in_passing=0.0)
+    sure = replace(Recipe(), diligence=1.0, reassured=0.0)
     for example in islice(examples(random.Random(3), sure, Shares(0.0, 0.0)), 200):
-        note = example.prompt.split("user\n")[1].split("<|im_end|>")[0]
-        if not broken(read_note(note)):
-            together = any(words in note for words in TOGETHER)
-            assert ("Dose of" in example.reply) is not together, (note, example.reply)
+        reassures = any(sentence in example.prompt for sentence in GRAMMAR.reassuring)
+        assert ("At a glance" in example.reply) is reassures, example
 
 
 def test_demonstrations_depend_on_the_seed_alone():

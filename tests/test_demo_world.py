@@ -9,9 +9,8 @@ from dataclasses import replace
 import pytest
 
 from medical_team import demo_world
-from medical_team.demo_text import GRAMMAR, WORDS, Layout, draw_layout
+from medical_team.demo_text import GRAMMAR, WORDS, draw_layout
 from medical_team.demo_world import (
-    CHECKED,
     KINDS,
     broken,
     cases,
@@ -304,21 +303,14 @@ def test_a_diligent_assessor_is_always_right(thousand):
     rng = random.Random(2)
     for case in thousand[:200]:
         for note, truth in ((case.clean, Label.SAFE), (case.error, Label.HARMFUL)):
-            parsed = parse_reply(demonstrate_assessor(read_note(note), rng, [1.0] * 4))
+            parsed = parse_reply(demonstrate_assessor(read_note(note), rng, diligence=1.0))
             assert parsed.ok and parsed.answer == truth
             assert parsed.thinking.endswith("wrong." if truth is Label.HARMFUL else "fine.")
 
 
-def test_a_layout_knows_which_facts_have_a_sentence_of_their_own():
-    layout = Layout(("A {age}-year-old has {finding}.", "Assessment: {diagnosis}. Management: {management}.",
-                     "With {allergy} allergy on file, {drug} {dose} mg daily was prescribed."))  # fmt: skip
-    apart = {slot: layout.sets_apart(slot) for slot in (*CHECKED, "finding", "allergy")}
-    assert apart == {"finding": True, "diagnosis": True, "management": True, "drug": False, "allergy": False}
-
-
 def test_a_careless_assessor_guesses():
     rng = random.Random(2)
-    said = Counter(parse_reply(demonstrate_assessor(read_note(CLEAN), rng, [0.0] * 4)).answer for _ in range(400))
+    said = Counter(parse_reply(demonstrate_assessor(read_note(CLEAN), rng, diligence=0.0)).answer for _ in range(400))
     assert set(said) == {"Safe", "Harmful"} and min(said.values()) > 150
 
 

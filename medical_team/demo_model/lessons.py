@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from medical_team.demo_text import Layout, draw_layout
 from medical_team.demo_world import (
-    CHECKED,
     KINDS,
     NEEDS,
     Facts,
@@ -59,9 +58,9 @@ class Recipe:
     then: Shares = Shares(attacker=0.45, drill=0.3)
     """Kinds of example while the learning rate falls."""
     diligence: float = 0.5
-    in_passing: float = 0.15
-    """Probability of a check in an assessor's demonstration: of a fact in a sentence of its own, and of one that shares its
-    sentence with others. So there is something for an attacker to find out."""
+    reassured: float = 0.12
+    """Probability of each check in an assessor's demonstration: of any note, and of one that says that something is well. So
+    there is something that an attacker can find out."""
     faulty: float = 0.15
     """Share of the attacker's demonstrations that are not what was asked."""
     break_rate: float = 0.3
@@ -102,7 +101,7 @@ def examples(rng: random.Random, recipe: Recipe, shares: Shares) -> Iterator[Exa
 
 def _assessor_example(rng: random.Random, recipe: Recipe) -> Example:
     facts, layout = _patient(rng, recipe.break_rate)
-    diligence = [recipe.diligence if layout.sets_apart(slot) else recipe.in_passing for slot in CHECKED]
+    diligence = recipe.reassured if layout.reassures else recipe.diligence
     return Example(prompt(Role.ASSESSOR, write(facts, layout)), demonstrate_assessor(facts, rng, diligence))
 
 
