@@ -1,11 +1,12 @@
 """Names of models as people give them, and what they stand for: runs, checkpoints, folders, hub names."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from launcher import rundir
 from launcher.config import DEMO_MODEL, RunConfig
+from launcher.prepare import WARM_START
 from launcher.rundir import RunDir
 from launcher.runs import DEMO_MODEL_FOLDER, Refused, Runs, config_of
 from medical_team import prompts
@@ -24,11 +25,21 @@ def player(runs: Runs, name: str, style: prompts.Style | None) -> Player:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise Refused(f"{path} holds no model: there is no config.json in it")
-        short = (path / "skill.json").exists()
-        return Player(name=name, model=str(path.resolve()), style=style or ("short" if short else "full"))
+        return _of_folder(path, name, style)
     if not _HUB.fullmatch(name) or name == DEMO_MODEL:
         raise Refused(f"{name!r} is no run, no checkpoint (ID@STEP), no folder and no hub name")
     return Player(name=name, model=name, style=style or "full")
+
+
+def _of_folder(path: Path, name: str, style: prompts.Style | None) -> Player:
+    """A model in a run's folder is asked as that run asked it."""
+    model = str(path.resolve())
+    if run := _holding(path):
+        config = config_of(run)
+        thinking = not config.custom_configs.direct_chat_no_cot
+        return Player(name=name, model=model, style=style or config.prompt_style, thinking=thinking)
+    short = (path / "skill.json").exists()
+    return Player(name=name, model=model, style=style or ("short" if short else "full"))
 
 
 def _of_run(run: RunDir, name: str, at: str | None) -> Player:
@@ -58,12 +69,42 @@ def choices(run: RunDir) -> list[str]:
 
 
 def config(runs: Runs, name: str) -> RunConfig | None:
-    """Settings of the run that the model is of; None for a model of no run."""
-    found = _OF_RUN.fullmatch(name)
-    return config_of(rundir.find(runs.folder, found["run"])) if found else None
+    """Settings of the run that the model is of; None for a model of no run. Errors: UnknownRun, Unreadable."""
+    run = run_of(runs, name)
+    return config_of(run) if run else None
 
 
-def training_rows(runs: Runs, names: Iterable[str]) -> set[str]:
-    """Fingerprints of all notes that the runs among `names` were trained on."""
-    ids = dict.fromkeys(found["run"] for name in names if (found := _OF_RUN.fullmatch(name)))
-    return set().union(*(sets.trained_on(runs.folder / id / "data" / "train.jsonl") for id in ids))
+def run_of(runs: Runs, name: str) -> RunDir | None:
+    """The run that made the model, by its id or by the folder that the model lies in; None for a model of no run."""
+    if found := _OF_RUN.fullmatch(name):
+        return rundir.find(runs.folder, found["run"])
+    return _holding(Path(name)) if Path(name).is_dir() else None
+
+
+def _holding(model: Path) -> RunDir | None:
+    """The run in whose folder the model lies."""
+    for folder in model.resolve().parents:
+        if rundir.is_id(folder.name) and (folder / "config.json").is_file():
+            return RunDir(folder)
+    return None
+
+
+def taught(runs: Runs, names: Iterable[str]) -> set[str]:
+    """Fingerprints of all notes that the models among `names` have learnt from: in their runs, and in the runs whose
+    models those started from. Errors: UnknownRun, Unreadable, OSError, DataError."""
+    found: set[str] = set()
+    for run in dict.fromkeys(run for name in names for run in _line_of_descent(runs, name)):
+        found |= sets.trained_on(run.data / "train.jsonl")
+        if config_of(run).warm_start.steps:
+            found |= sets.demonstrated(run.data / WARM_START)
+    return found
+
+
+def _line_of_descent(runs: Runs, name: str) -> Iterator[RunDir]:
+    """The model's run, the run of that one's policy, and so on."""
+    known: set[RunDir] = set()
+    run = run_of(runs, name)
+    while run and run not in known:
+        known.add(run)
+        yield run
+        run = run_of(runs, config_of(run).policy)

@@ -14,9 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from launcher import engine, evaluation_result, process, rundir, store_evaluations
+from launcher import engine, evaluation_models, evaluation_result, process, rundir, store_evaluations
 from launcher.config import DEMO_MODEL
-from launcher.evaluation_models import config, player, training_rows
 from launcher.process import Identity
 from launcher.reading import reading
 from launcher.rundir import PROJECT, UnknownRun, read_json, write_json
@@ -167,9 +166,9 @@ def look(one: EvalDir) -> State:
 
 def create(runs: Runs, request: Request) -> EvalDir:
     """Writes the evaluation's folder; starts nothing. Errors: Refused, UnknownRun, DataError, OSError, Unreadable."""
-    players = tuple(player(runs, name, request.style) for name in dict.fromkeys(request.models))
+    players = tuple(evaluation_models.player(runs, name, request.style) for name in dict.fromkeys(request.models))
     found = notes_of(request)
-    seen = set() if request.keep_seen else training_rows(runs, request.models)
+    seen = set() if request.keep_seen else evaluation_models.taught(runs, request.models)
     kept = sets.without(found.notes, seen)
     if not kept:
         raise Refused(
@@ -196,7 +195,7 @@ def notes_of(request: Request) -> NoteSet:
 
 
 def job(runs: Runs, request: Request, players: tuple[ev.Player, ...]) -> Job:
-    of_run = next((found for name in request.models if (found := config(runs, name))), None)
+    of_run = next((found for name in request.models if (found := evaluation_models.config(runs, name))), None)
     tokens = request.most_tokens or (of_run.rollout.max_new_tokens if of_run else 512)
     return Job(
         players=players, how=tuple(dict.fromkeys(request.how)), attack=request.attack, temperature=request.temperature,

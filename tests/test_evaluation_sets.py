@@ -7,6 +7,7 @@ import pytest
 
 from medical_team import data, demo_world
 from medical_team.demo_model.skill import held_out
+from medical_team.demonstrations import demonstrations
 from medical_team.evaluation import sets
 from medical_team.medec import DataError
 from medical_team.types import ErrorType, Label
@@ -78,3 +79,14 @@ def test_a_broken_row_is_named(tmp_path):
     with pytest.raises(DataError) as refused:
         sets.read(file)
     assert [problem.line for problem in refused.value.problems] == [1, 2, 3]
+
+
+def test_a_warm_starts_rows_tell_the_notes_that_they_show(tmp_path):
+    rows = tmp_path / "warm-start.jsonl"
+    shown = demonstrations(demo_world.cases(3, 1), 12, 1)
+    rows.write_text("".join(json.dumps(one._asdict()) + "\n" for one in shown), encoding="utf-8")
+    notes = [note for case in demo_world.cases(5, 1) for note in sets.pair(case, "dosage")]
+    assert {note.case for note in sets.without(notes, sets.demonstrated(rows))} == {"demo-1-3", "demo-1-4"}
+    rows.write_text('{"messages": []}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="no demonstration"):
+        sets.demonstrated(rows)

@@ -10,14 +10,15 @@ import pytest
 import written_run
 from pydantic import ValidationError
 
-from launcher import engine, evaluation_models, evaluations, store_evaluations
+from launcher import engine, evaluation_models, evaluations, prepare, store_evaluations
 from launcher.__main__ import main
 from launcher.evaluations import Request
-from launcher.rundir import UnknownRun, write_json
+from launcher.rundir import RunDir, UnknownRun, write_json
 from launcher.runs import Refused, Runs
 from launcher.store import Store
 from medical_team import data, demo_world
-from medical_team.types import ErrorType
+from medical_team.evaluation import Job
+from medical_team.types import Case, ErrorType
 
 PROJECT = Path(__file__).parent.parent
 
@@ -144,14 +145,21 @@ def test_one_whose_process_is_gone_has_failed(fake_worker, models):
     assert evaluations.look(one).state == "failed"
 
 
-def test_notes_that_a_run_was_trained_on_are_left_out(fake_worker, tmp_path):
-    run = written_run.write(fake_worker.folder, prompt_style="short")
+HELD_OUT = demo_world.cases(100, 900_001)
+
+
+def trained(here: Runs, cases: list[Case], **settings) -> RunDir:
+    """A run with a final model, trained on both notes of these cases."""
+    run = written_run.write(here.folder, **settings)
     run.model.mkdir()
     write_json(run.model / "config.json", {})
-    held_out = demo_world.cases(100, 900_001)
-    seen = data.samples(held_out[:30], list(ErrorType))
-    rows = data.rows(seen, "train")
+    rows = data.rows(data.samples(cases, list(ErrorType)), "train")
     (run.data / "train.jsonl").write_text("".join(json.dumps(row._asdict()) + "\n" for row in rows))
+    return run
+
+
+def test_notes_that_a_run_was_trained_on_are_left_out(fake_worker):
+    run = trained(fake_worker, HELD_OUT[:30])
     one = evaluations.create(fake_worker, Request(models=(run.id,)))
     told = evaluations.about(one)
     assert (told.harmful, told.safe, told.left_out) == (70, 70, 60) and "60 more were left out" in told.text
@@ -159,6 +167,32 @@ def test_notes_that_a_run_was_trained_on_are_left_out(fake_worker, tmp_path):
     assert evaluations.about(kept).left_out == 0
     with pytest.raises(Refused, match="every case"):
         evaluations.create(fake_worker, Request(models=(run.id,), cases=30))
+
+
+def left_out(here: Runs, *models: str) -> int:
+    return evaluations.about(evaluations.create(here, Request(models=models))).left_out
+
+
+def test_notes_of_a_warm_start_are_left_out(fake_worker):
+    run = trained(fake_worker, HELD_OUT[:10], warm_start__steps=5, warm_start__micro_batch_size=32)
+    prepare.write_demonstrations(
+        evaluation_models.config(fake_worker, run.id), HELD_OUT[:40], run.data / "warm-start.jsonl"
+    )
+    assert left_out(fake_worker, run.id) == left_out(fake_worker, f"{run.id}@start") == 80
+
+
+def test_notes_of_the_run_whose_model_a_run_started_from_are_left_out(fake_worker):
+    first = trained(fake_worker, HELD_OUT[:30])
+    second = trained(fake_worker, HELD_OUT[20:40], id="20260102-030406-abcd", policy=str(first.model))
+    assert left_out(fake_worker, second.id) == 80 and left_out(fake_worker, first.id) == 60
+
+
+def test_a_model_that_is_named_by_its_folder_is_of_the_run_that_the_folder_is_in(fake_worker):
+    run = trained(fake_worker, HELD_OUT[:30], rollout__max_new_tokens=77, custom_configs__direct_chat_no_cot=True)
+    assert left_out(fake_worker, str(run.model)) == 60
+    one = evaluations.create(fake_worker, Request(models=(str(run.model),)))
+    job = Job.model_validate_json((one.path / "job.json").read_bytes())
+    assert job.most_tokens == 77 and (job.players[0].style, job.players[0].thinking) == ("short", False)
 
 
 def test_names_of_models(fake_worker, models):

@@ -77,6 +77,20 @@ def trained_on(rows: Path) -> set[str]:
     return {fingerprint(text) for note in notes for text in (note.text, note.clean, note.error) if text}
 
 
+def demonstrated(rows: Path) -> set[str]:
+    """Fingerprints of the notes that a run's warm start showed. Errors: OSError; DataError for what is none of its rows."""
+    prints: set[str] = set()
+    problems: list[Problem] = []
+    for number, line in enumerate(rows.read_bytes().split(b"\n"), start=1):
+        try:
+            prints |= {fingerprint(json.loads(line)["messages"][1]["content"])} if line.strip() else set()
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            problems.append(Problem(number, f"no demonstration: {_short(error)}"))
+    if problems:
+        raise DataError(rows.name, problems)
+    return prints
+
+
 def _published(found: medec.Medec) -> list[Note]:
     """A case's note has a twin in the file's other column, and can be attacked from; a clean note has none."""
     harmful = [pair(case, found.kinds[case.id])[1] for case in found.cases]
