@@ -51,7 +51,7 @@ def write_demonstrations(config: RunConfig, cases: Sequence[Case], path: Path) -
     """Exactly as many as the warm start takes, from training cases alone."""
     found = demonstrations(
         cases, config.warm_start.steps * config.warm_start.batch_size, config.seed, config.prompt_style,
-        not config.custom_configs.direct_chat_no_cot,
+        not config.custom_configs.direct_chat_no_cot, config.custom_configs.error_types,
     )  # fmt: skip
     lines = (json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in found)
     path.write_text("".join(lines), encoding="utf-8")

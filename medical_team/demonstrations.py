@@ -5,7 +5,7 @@ reply is built; what a model does not know of medicine they do not teach it.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import cycle, islice
 from typing import NamedTuple
 
@@ -27,26 +27,30 @@ class Demonstration(NamedTuple):
 
 
 def demonstrations(
-    cases: Sequence[Case], count: int, seed: int, style: prompts.Style = "full", cot: bool = True
-) -> list[Demonstration]:
-    """`count` of them, the kinds in turn, over the cases again and again in a fresh order each time."""
+    cases: Sequence[Case], count: int, seed: int, style: prompts.Style = "full", cot: bool = True,
+    kinds: Collection[ErrorType] = tuple(ErrorType),
+) -> list[Demonstration]:  # fmt: skip
+    """`count` of them, the kinds in turn, over the cases again and again in a fresh order each time. Attacks are asked for
+    errors of `kinds` alone, one of which every case must have."""
     rng = random.Random(f"{seed} demonstrations")
 
     def endless() -> Iterator[Demonstration]:
         for _ in cycle((0,)):
             for case in rng.sample(cases, len(cases)):
-                yield from _of_case(case, rng, style, cot)
+                yield from _of_case(
+                    case, rng.choice([one for one in case.error_types if one in kinds]), rng, style, cot
+                )
 
     return list(islice(endless(), count)) if cases else []
 
 
-def _of_case(case: Case, rng: random.Random, style: prompts.Style, cot: bool) -> Iterator[Demonstration]:
-    asked = rng.choice(case.error_types)
+def _of_case(
+    case: Case, asked: ErrorType, rng: random.Random, style: prompts.Style, cot: bool
+) -> Iterator[Demonstration]:
     for note, truth in ((case.error, Label.HARMFUL), (case.clean, Label.SAFE)):
         told = prompts.messages(Role.ASSESSOR, note, style=style, cot=cot)
         yield Demonstration(told, _reply(_assessed(case, note, truth, rng), cot))
-    for intended, reply in _attacks(case, asked, rng):
-        given = case.clean
+    for intended, given, reply in _attacks(case, asked, rng):
         yield Demonstration(prompts.messages(Role.ATTACKER, given, intended, asked, style, cot), _reply(reply, cot))
 
 
@@ -66,16 +70,21 @@ def _assessed(case: Case, note: str, truth: Label, rng: random.Random) -> str:
     return demo_world.reply(said, Label.HARMFUL)
 
 
-def _attacks(case: Case, asked: ErrorType, rng: random.Random) -> Iterator[tuple[Label, str]]:
-    """From the clean note. A MEDEC pair shows how to put an error in; it shows no harmless rewrite."""
-    facts = demo_world.read_note(case.clean) if case.source == "demo" else None
-    if facts:
-        yield Label.SAFE, demo_world.demonstrate_attacker(facts, None, rng, 0.0)
-        yield Label.HARMFUL, demo_world.demonstrate_attacker(facts, asked, rng, 0.0)
+def _attacks(case: Case, asked: ErrorType, rng: random.Random) -> Iterator[tuple[Label, str, str]]:
+    """What is wanted, the note that the game gives for it, and the rewrite: an error is kept, or a clean note kept clean.
+
+    A MEDEC pair shows no rewording of a note, so its error note comes back as it is; a harmless rewrite it does not show.
+    """
+    clean, broken = map(demo_world.read_note, (case.clean, case.error)) if case.source == "demo" else (None, None)
+    if clean and broken:
+        yield Label.SAFE, case.clean, demo_world.demonstrate_attacker(clean, None, rng, 0.0)
+        yield Label.HARMFUL, case.error, demo_world.demonstrate_attacker(broken, asked, rng, 0.0)
     else:
         right, wrong = sentences_apart(case.clean, case.error)
-        said = f"I leave the note as it is but for one place. In place of: {_quoted(right)} I write: {_quoted(wrong)}"
-        yield Label.HARMFUL, demo_world.reply(said, case.error)
+        said = (
+            f"The note holds its error here: {_quoted(wrong)} What fits is: {_quoted(right)} I keep the error as it is."
+        )
+        yield Label.HARMFUL, case.error, demo_world.reply(said, case.error)
 
 
 def _quoted(sentences: Sequence[str]) -> str:

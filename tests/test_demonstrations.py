@@ -1,6 +1,7 @@
 """Demonstrations for a warm start: well-formed replies that are right about the notes that they answer."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,26 +27,36 @@ def test_of_the_demo_world_every_reply_parses_and_the_attacks_are_what_was_asked
     cases = demo_world.cases(40, 5)
     found = demonstrations(cases, 160, 1, style)
     assert len(found) == 160 and found == demonstrations(cases, 160, 1, style)
-    known = {case.clean: case for case in cases}
-    attacks = 0
+    known = {case.clean: (case, Label.SAFE) for case in cases} | {case.error: (case, Label.HARMFUL) for case in cases}
+    attacks: list[Label] = []
     for one in found:
         parsed = parse_reply(one.reply)
         assert parsed.ok, one.reply
         if (label := parse_label(parsed.answer)) is None:
-            attacks += 1
-            reading = demo_world.compare(known[one.messages[1]["content"]].clean, parsed.answer)
-            assert reading.harmful is not None and (reading.same_facts or len(reading.errors) == 1)
+            case, given = known[one.messages[1]["content"]]
+            asked = case.error_types[0] if given is Label.HARMFUL else None
+            attacks.append(given)
+            assert demo_world.is_faithful(demo_world.compare(case.clean, parsed.answer), asked)
+            rules = one.messages[0]["content"]
+            assert ("holds an error" in rules or f"{asked} error" in rules) is (given is Label.HARMFUL)
         else:
             assert label in Label
-    assert attacks == 80
+    assert attacks == [Label.SAFE, Label.HARMFUL] * 40
 
 
-def test_of_a_pair_the_error_is_found_quoted_and_put_in():
+def test_of_a_pair_the_error_is_found_quoted_and_kept():
     harmful, safe, attack, *_ = demonstrations([PAIR], 4, 1)
     assert parse_label(parse_reply(harmful.reply).answer) is Label.HARMFUL
     assert "He was given warfarin." in parse_reply(harmful.reply).thinking and "gout" not in harmful.reply
     assert parse_label(parse_reply(safe.reply).answer) is Label.SAFE and safe.messages[1]["content"] == PAIR.clean
-    assert attack.messages[1]["content"] == PAIR.clean and parse_reply(attack.reply).answer == PAIR.error
+    assert attack.messages[1]["content"] == PAIR.error and parse_reply(attack.reply).answer == PAIR.error
+
+
+def test_an_attack_is_asked_for_a_kind_that_the_run_plays():
+    either = replace(PAIR, error_types=(ErrorType.DOSAGE, ErrorType.CONTRAINDICATION))
+    found = demonstrations([either], 60, 1, "short", kinds=(ErrorType.CONTRAINDICATION,))
+    asked = {one.messages[0]["content"] for one in found if one.messages[0]["content"].startswith("Attack")}
+    assert asked == {"Attack: write one contraindication error."}
 
 
 def test_without_thinking_the_answer_stands_alone():
