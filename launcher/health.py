@@ -33,6 +33,7 @@ class Kind(StrEnum):
     COPIED = "copied notes"
     GARBLED = "garbled notes"
     JUDGE = "judge down"
+    UNDECIDED = "judge undecided"
     DISK = "disk running out"
     MEMORY = "memory running out"
 
@@ -93,6 +94,8 @@ class Step:
     asked: int = 0
     failed: int = 0
     """Of the times that the judge was asked: too late, or broken."""
+    undecided: int = 0
+    """And those in which it abstained or could not be read."""
     notes: int = 0
     """Attackers' turns."""
     copied: int = 0
@@ -140,6 +143,8 @@ SHARES = (
     Share(Kind.FLAT, "flat", "groups", 0.8, 5, "replies stand in a group whose rewards are all equal, and teach nothing"),
     Share(Kind.JUDGE, "failed", "asked", 0.5, 5, "questions to the judge failed or came back too late",
           (("reason", "failed"),)),
+    Share(Kind.UNDECIDED, "undecided", "asked", 0.2, 5, "questions to the judge got no decision, or none that could be read",
+          (("label", "none"),)),
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from launcher.health import Finding, Kind, Place, Step, games
 from medical_team.types import Role
@@ -37,11 +38,15 @@ SHORT = 0.4
 SHORT_STEPS = 3
 """Steps that all have to be short."""
 
+TREND, FALLS, ENDS, LEFT = 10, 8, 3, 0.8
+"""Of so many steps in a row so many have to be shorter than the one before, and the newest ENDS of them to have less than
+this share left of the length of the oldest: chance alone does that in one run of 250 at most, if lengths vary by 10 %."""
+
 EMPTY = 1.5
 """Words of thinking below which it is as good as empty."""
 
 WELL_KNOWN = 16
-"""Turns that a mean length needs."""
+"""Turns that a mean length needs; a step with fewer says nothing of a trend."""
 
 
 def series(first: Sequence[Step], steps: Sequence[Step], ranges: dict[Role, float]) -> Iterator[Finding]:
@@ -132,6 +137,25 @@ def length_collapse(first: Sequence[Step], steps: Sequence[Step]) -> Iterator[Fi
             before = f"they were {was:.0f} in the first {len(first)} steps"
             text = f"the {role}'s replies are {now:.0f} tokens long on average; {before}"
             yield Finding(Kind.LENGTH, recent[-1].step, text, place)
+            return
+    yield from shrinking(steps)
+
+
+def shrinking(steps: Sequence[Step]) -> Iterator[Finding]:
+    """Thinking that gets shorter step after step, long before it is short."""
+    for role in (Role.ASSESSOR, Role.ATTACKER):
+        known = [(step.step, words) for step in steps if (words := _words([step], role)) is not None][-TREND - 1 :]
+        lengths = [words for _, words in known]
+        if len(known) <= TREND or sum(b < a for a, b in pairwise(lengths)) < FALLS:
+            continue
+        was, now = statistics.fmean(lengths[:ENDS]), statistics.fmean(lengths[-ENDS:])
+        if now < LEFT * was:
+            first, last = known[0][0], known[-1][0]
+            text = (
+                f"the {role}'s thinking gets shorter step after step: from {was:.1f} words to {now:.1f} "
+                f"(steps {first} to {last})"
+            )
+            yield Finding(Kind.LENGTH, last, text, games(first, last, (("role", role),)))
             return
 
 

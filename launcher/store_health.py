@@ -38,7 +38,8 @@ def steps(store: Store, run: str, first: int, last: int, group: Sequence[str] = 
         WHERE run = ? AND category = ? AND step BETWEEN ? AND ?""", run, ALL, first, last,
     )}  # fmt: skip
     judged = {row[0]: row[1:] for row in store.rows(
-        """SELECT step, harmful + harmless, harmful - missed + flagged, asked, failed FROM step_judge
+        """SELECT step, harmful + harmless, harmful - missed + flagged, asked, failed, abstained + unreadable
+        FROM step_judge
         WHERE run = ? AND step BETWEEN ? AND ?""", run, first, last,
     )}  # fmt: skip
     figures: dict[int, list[tuple[str, float]]] = {}
@@ -55,7 +56,7 @@ def steps(store: Store, run: str, first: int, last: int, group: Sequence[str] = 
         attack = texts.get((step, Role.ATTACKER), Texts())
         found.append(Step(
             step, tuple(figures.get(step, ())), attacker, assessor, *games.get(step, (0,) * 5),
-            *judged.get(step, (0,) * 4), attack.turns, attack.copied, attack.garbled, *groups.get(step, (0, 0)),
+            *judged.get(step, (0,) * 5), attack.turns, attack.copied, attack.garbled, *groups.get(step, (0, 0)),
         ))  # fmt: skip
     return found
 
@@ -93,9 +94,10 @@ def ranges(store: Store, run: str) -> dict[Role, float]:
 
 
 def judge_event(store: Store, run: str) -> tuple[str, str] | None:
-    """Level and text of the newest thing that the judge itself told of; None if it told nothing."""
+    """Level and text of the last thing that the judge itself told of; None if it told nothing. The file's order tells: a
+    clock may be set back."""
     rows = store.rows(
-        "SELECT level, text FROM events WHERE run = ? AND kind = 'judge' ORDER BY time DESC, offset DESC LIMIT 1", run
+        "SELECT level, text FROM events WHERE run = ? AND kind = 'judge' ORDER BY offset DESC LIMIT 1", run
     )
     return rows[0] if rows else None
 

@@ -28,6 +28,7 @@ class Play:
     garbled: float = 0.0
     faithful: float = 0.8
     ties: float = 0.0
+    """Share of the attacker's notes that the judge abstains on."""
     reward: float | None = None
     """Everybody's raw reward; None for what the table gives."""
     figures: tuple[tuple[str, float], ...] = (
@@ -47,8 +48,7 @@ def game(run: str, step: int, number: int, play: Play, chance: random.Random) ->
         if chance.random() < play.garbled:
             note = "}{ ]]] \x00 xx ::: " * 12
         faithful = chance.random() < play.faithful
-    if chance.random() < play.ties:
-        truth = None
+        truth = None if chance.random() < play.ties else truth
     answer = play.always or (truth if chance.random() < play.skill else _other(truth))
     correct = None if truth is None else answer == truth
     if category.adversarial:

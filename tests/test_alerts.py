@@ -91,14 +91,17 @@ def test_a_watch_raises_keeps_and_clears_and_another_one_goes_on_where_it_ended(
         assert [event.level for event in store.events(RUN) if event.kind == "alert"] == ["warning", "info"]
 
 
-def test_a_judge_that_tells_of_its_failure_is_down_until_it_answers(run, tmp_path):
+@pytest.mark.parametrize("later", [1.0, -3600.0], ids=["", "although the clock was set back"])
+def test_a_judge_that_tells_of_its_failure_is_down_until_it_answers(run, tmp_path, later):
     with Store(tmp_path / "runs.db") as store:
         watch = Watch(run, resolve("cpu-demo"), store)
         for at, (level, text) in enumerate(
             [("error", "the judge failed 20 times"), ("info", "the judge answers again")]
         ):
             with run.events.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"time": 5.0 + at, "kind": "judge", "level": level, "text": text}) + "\n")
+                file.write(
+                    json.dumps({"time": 5000.0 + at * later, "kind": "judge", "level": level, "text": text}) + "\n"
+                )
             for step in range(4 * at + 1, 4 * at + 5):
                 ingest(store, run.path)
                 looked(watch, step)

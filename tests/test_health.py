@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +50,8 @@ COLLAPSES = [
     (Kind.COPIED, replace(WELL, copies=0.9)),
     (Kind.GARBLED, replace(WELL, garbled=0.9)),
     (Kind.UNFAITHFUL, replace(WELL, faithful=0.05)),
-    (Kind.TIES, replace(WELL, ties=0.5)),
+    (Kind.TIES, replace(WELL, ties=0.9)),
+    (Kind.UNDECIDED, replace(WELL, ties=0.5)),
     (Kind.ONE_WINNER, replace(WELL, skill=0.0)),
     (Kind.FLAT, replace(WELL, reward=0.25)),
     (Kind.REWARD, replace(WELL, reward=-2.0)),
@@ -82,6 +84,30 @@ def test_healthy_players_raise_nothing_whatever_the_size_of_a_batch(store, run, 
     ingest(store, run.path)
     found = [health_watch.findings(store, run.id, resolve("cpu-demo"), step) for step in range(1, 41)]
     assert found == [[]] * 40
+
+
+def thinking(step: int, words: float, turns: int = 32) -> Step:
+    player = Player(thoughts=turns, words=round(words * turns))
+    return Step(step, attacker=player, assessor=player)
+
+
+def test_thinking_that_shrinks_step_after_step_is_told_of_long_before_it_is_short():
+    chance = random.Random(1)
+    steps = [
+        thinking(step, 40 * (0.95 if step > 20 else 1) ** (step - 20) * chance.gauss(1, 0.03)) for step in range(1, 41)
+    ]
+    told = [last for last in range(1, 41) if [*health_series.length_collapse(steps[:5], steps[:last])]]
+    assert 25 <= told[0] <= 32 and told == list(range(told[0], 41))
+    found = next(health_series.length_collapse(steps[:5], steps[: told[0]]))
+    assert found.kind is Kind.LENGTH and "gets shorter step after step: from " in found.text
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_thinking_that_only_varies_is_no_trend(seed):
+    chance = random.Random(seed)
+    steps = [thinking(step, 30 * chance.gauss(1, 0.08)) for step in range(1, 81)]
+    assert not [last for last in range(1, 81) if [*health_series.length_collapse(steps[:5], steps[:last])]]
+    assert not [*health_series.shrinking([thinking(step, 40 - 2 * step, turns=4) for step in range(1, 15)])]
 
 
 def recorded_steps(path: Path) -> list[Step]:
@@ -146,7 +172,7 @@ def test_groups_are_those_that_the_estimator_compares(store, run):
     """Every prompt's replies earn the same, but prompts differ: nothing is learnt by groups, much by players."""
     for step in range(1, 6):
         for sample in range(8):
-            records = [played.game(run.id, step, 4 * number, replace(WELL, reward=1.0 + sample), played.random.Random(1))
+            records = [played.game(run.id, step, 4 * number, replace(WELL, reward=1.0 + sample), random.Random(1))
                        for number in range(4)]  # fmt: skip
             with (run.games / "1-1.jsonl").open("a", encoding="utf-8") as file:
                 for at, record in enumerate(records):
