@@ -271,3 +271,19 @@ def evaluations(db: Database) -> None:
         )"""
     )
     db.conn.execute("CREATE INDEX evaluation_scores_measure ON evaluation_scores (measure, evaluation)")
+
+
+@migrations()
+def trained_seats(db: Database) -> None:
+    """A step's sums count trained seats alone: runs that have frozen ones are read again from their files."""
+    found = db.conn.execute("SELECT DISTINCT run FROM games WHERE id IN (SELECT game FROM turns WHERE NOT trained)")
+    for (run,) in found.fetchall():
+        for table in ("turns", "verdicts"):
+            db.conn.execute(f"DELETE FROM {table} WHERE game IN (SELECT id FROM games WHERE run = ?)", (run,))
+        db.conn.execute("DELETE FROM games WHERE run = ?", (run,))
+        db.conn.execute("DELETE FROM facet_turns WHERE facet IN (SELECT id FROM facets WHERE run = ?)", (run,))
+        for table in ("facets", "step_roles", "step_games", "step_ends", "step_judge", "step_texts"):
+            db.conn.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+        for table in ("offsets", "bad_lines"):
+            db.conn.execute(f"DELETE FROM {table} WHERE run = ? AND file LIKE 'games/%'", (run,))
+        db.conn.execute('DROP TABLE IF EXISTS "search {}"'.format(run.replace('"', '""')))

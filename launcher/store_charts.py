@@ -36,11 +36,11 @@ class GamePoint(NamedTuple):
     ties: float | None
     """Share of the games played that have no truth."""
     faithful: float | None
-    """Share of the attackers' games, ties aside, in which the note was what it was asked for."""
+    """Share of the trained attackers' games, ties aside, in which the note was what it was asked for."""
     deceived: float | None
-    """Share of the games with a faithful note in which the assessor was wrong: the attacker's success."""
+    """Share of their games with a faithful note in which the assessor was wrong: the attacker's success."""
     correct: float | None
-    """Share of the assessors' answers that agree with the truth."""
+    """Share of the trained assessors' answers that agree with the truth."""
 
 
 class Agreement(NamedTuple):

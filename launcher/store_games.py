@@ -176,7 +176,10 @@ def _texts(record: GameRecord) -> tuple[str, str, str]:
 
 
 def _sum_up(store: Store, run: str, steps: list[int]) -> None:
-    """Makes the sums of these steps anew, so that it does not matter how often or in which order games came."""
+    """Makes the sums of these steps anew, so that it does not matter how often or in which order games came.
+
+    What is counted of a role is counted of its trained seats: a frozen model's answers say nothing of the policy.
+    """
     chosen = json.dumps(steps)
     every = (ALL, *Category)
     connection = store.connection
@@ -198,18 +201,19 @@ def _sum_up(store: Store, run: str, steps: list[int]) -> None:
     ).fetchall()
     games = connection.execute(
         f"""{_LAST_START},
-        answers AS (
-            SELECT t.game, count(t.correct) AS answers, total(t.correct) AS correct
+        seats AS (
+            SELECT t.game, max(t.role = 'attacker' AND t.trained) AS attacks,
+                count(t.correct) FILTER (WHERE t.trained) AS answers, total(t.correct) FILTER (WHERE t.trained) AS correct
             FROM wanted w CROSS JOIN games g ON {_COUNTS} CROSS JOIN turns t ON t.game = g.id GROUP BY t.game
         )
         SELECT f.category, w.step, count(*), sum(g.drop_reason IS NULL),
             sum(f.outcome = 'tie' OR coalesce(g.drop_reason, '') LIKE 'tie%'),
-            sum(f.outcome IN ('refused', 'unfaithful', 'unreadable', 'attacker won', 'assessor won')),
-            sum(f.outcome IN ('unreadable', 'attacker won', 'assessor won')), sum(f.outcome = 'attacker won'),
-            sum(CASE WHEN f.dropped THEN 0 ELSE coalesce(a.answers, 0) END),
-            CAST(sum(CASE WHEN f.dropped THEN 0 ELSE coalesce(a.correct, 0) END) AS INTEGER)
+            sum(s.attacks AND f.outcome IN ('refused', 'unfaithful', 'unreadable', 'attacker won', 'assessor won')),
+            sum(s.attacks AND f.outcome IN ('unreadable', 'attacker won', 'assessor won')),
+            sum(s.attacks AND f.outcome = 'attacker won'),
+            sum(iif(f.dropped, 0, s.answers)), CAST(sum(iif(f.dropped, 0, s.correct)) AS INTEGER)
         FROM wanted w CROSS JOIN games g ON {_COUNTS}
-        CROSS JOIN facets f ON f.id = g.facet LEFT JOIN answers a ON a.game = g.id
+        CROSS JOIN facets f ON f.id = g.facet LEFT JOIN seats s ON s.game = g.id
         GROUP BY f.category, w.step""",
         {"run": run, "steps": chosen},
     ).fetchall()

@@ -19,7 +19,7 @@ class JudgePoint(NamedTuple):
     failed: float | None
     """Share of those in which it was too late or broke."""
     missed: float | None
-    """Share of Safe among the assessors' readable answers on harmful notes."""
+    """Share of Safe among the trained assessors' readable answers on harmful notes."""
     flagged: float | None
     """Share of Harmful among their readable answers on harmless notes."""
 
@@ -50,7 +50,9 @@ def sum_up(store: Store, first: str, games: str, values: dict[str, str]) -> None
     store.connection.execute(f"{first} {_SUMS.format(games=games)}", values)
 
 
-_ANSWERS = "(SELECT count(*) FROM facet_turns t WHERE t.facet = f.id AND t.role = 'assessor' AND t.answer = '{}')"
+_ANSWERS = (
+    "(SELECT count(*) FROM turns t WHERE t.game = g.id AND t.trained AND t.role = 'assessor' AND t.answer = '{}')"
+)
 _SUMS = f"""INSERT OR REPLACE INTO step_judge
     SELECT run, step, total(asked), total(asked AND reason = 'abstain'),
         total(asked AND reason IN ('unreadable', 'label_mass')), total(asked AND reason IN ('timeout', 'failed')),

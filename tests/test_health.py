@@ -14,6 +14,7 @@ from launcher.health import Kind, Player, Step
 from launcher.ingest import ingest
 from launcher.rundir import RunDir
 from launcher.store import Store
+from medical_team.records import GameRecord
 from medical_team.types import Label, Role
 from tests import played
 from tests.played import Play, with_figure
@@ -166,6 +167,19 @@ def test_a_finding_tells_its_numbers_and_the_games_that_show_it(store, run):
     assert found.step == 5
     assert "160 of 160 answers of assessors are Harmful (100%, steps 1 to 5; the bound is 80%)" in found.text
     assert found.place == health.games(1, 5, [("answer", "Harmful")])
+
+
+def test_a_frozen_assessor_is_blamed_for_nothing(store, run):
+    """With no_defender_turn the assessor is not trained: what it always answers is no collapse of the policy."""
+    for step in range(1, 6):
+        played.step(run, step, replace(WELL, always=Label.HARMFUL))
+    path = run.games / "1-1.jsonl"
+    records = [GameRecord.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open("w", encoding="utf-8") as file:
+        for one in records:
+            turns = tuple(turn.model_copy(update={"trained": turn.role is Role.ATTACKER}) for turn in one.turns)
+            file.write(one.model_copy(update={"turns": turns}).model_dump_json() + "\n")
+    assert Kind.ONE_LABEL not in kinds(store, run, 5)
 
 
 def test_groups_are_those_that_the_estimator_compares(store, run):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher import store_charts, store_games, store_page
+from launcher import store_charts, store_games, store_health, store_judge_steps, store_page
 from launcher.ingest import ingest
 from launcher.store import BadLine, Event, Mark, MemoryPoint, Point, Process, Progress, Store
 from launcher.store_games import Outcome
@@ -261,6 +261,32 @@ def test_the_mean_of_the_games_shown_is_the_point(store, folder):
         listed = [turn.raw_reward for game in games for turn in game.turns if turn.role == "attacker"]
         assert point.mean_reward == pytest.approx(math.fsum(listed) / len(listed), abs=1e-12)
         assert point.turns == len(listed)
+
+
+def frozen(one, role):
+    """The game with a frozen model in this seat."""
+    turns = [turn | {"trained": turn["trained"] and turn["role"] != role} for turn in one["turns"]]
+    return one | {"opponent": "/start", "turns": turns}
+
+
+def test_rates_of_a_role_are_of_its_trained_seats(store, folder):
+    """Two attacks on a frozen assessor that is deceived, and one by a frozen attacker that is seen through."""
+    games = [frozen(attacked("a", deceived=True), "assessor"), frozen(attacked("b", deceived=True), "assessor"),
+             frozen(attacked("c"), "attacker"), frozen(attacked("d", faithful=False), "attacker")]  # fmt: skip
+    write_games(folder, games)
+    ingest(store, folder)
+    (point,) = store_charts.rates(store, "run")
+    assert (point.games, point.counted, point.faithful, point.deceived, point.correct) == (4, 4, 1.0, 1.0, 1.0)
+    (judged,) = store_judge_steps.rates(store, "run")
+    assert (judged.asked, judged.missed) == (4, 0.0)
+    (step,) = store_health.steps(store, "run", 1, 1)
+    assert (step.answers, step.harmful, step.attacked, step.faithful, step.deceived) == (2, 2, 2, 2, 2)
+    for role in Role:
+        (mean,) = store_charts.rewards(store, "run", role)
+        listed = store_page.page(store, "run", GameFilter(step=1, role=role, counted=True)).games
+        turns = [turn for row in listed for turn in store_page.read(store, "run", row.game).turns]
+        found = [turn.raw_reward for turn in turns if turn.role is role and turn.trained]
+        assert (mean.turns, mean.mean_reward) == (len(found), math.fsum(found) / len(found))
 
 
 def test_only_the_last_start_of_a_step_counts(store, folder):
