@@ -1,11 +1,26 @@
-"""A run's checkpoints as OpenRLHF and DeepSpeed leave them: checkpoints/_actor/global_stepN, and `latest`, a name."""
+"""A run's checkpoints as OpenRLHF and DeepSpeed leave them: checkpoints/_actor/global_stepN, and `latest`, a name.
+
+Beside them, checkpoints/global_stepN_hf: the model alone in the Hugging Face format, where it is wanted.
+"""
 
 import re
 from pathlib import Path
 
+from launcher.config import RunConfig
 from launcher.rundir import RunDir
+from medical_team.opponents import SAVED_LAST
 
-_NAME = re.compile(r"global_step(\d+)")
+_NAME, _MODEL = re.compile(r"global_step(\d+)"), re.compile(r"global_step\d+_hf")
+
+
+def kept(config: RunConfig) -> int:
+    """How many of each kind are left: one of them may be broken off."""
+    return max(2, config.checkpoint.keep)
+
+
+def has_models(config: RunConfig) -> bool:
+    """Each checkpoint is saved in the Hugging Face format, too; frozen opponents are loaded from there."""
+    return config.checkpoint.huggingface or config.train.frozen_share > 0
 
 
 def checkpoint_step(rundir: RunDir) -> int:
@@ -47,3 +62,34 @@ def settle(rundir: RunDir, told: int) -> int:
         part.write_text(f"global_step{step}", encoding="utf-8")
         part.replace(latest)
     return step
+
+
+def saved(rundir: RunDir, step: int, config: RunConfig, log: Path) -> bool:
+    """The save after this step is over, as far as it can be told: the trainer has printed something since.
+
+    DeepSpeed writes `latest` before OpenRLHF saves the model beside it and waits for the other GPUs' processes, and neither
+    says when that is done; the next games begin with a line.
+    """
+    last = [rundir.checkpoints / "_actor" / "latest"]
+    if has_models(config):
+        last.append(rundir.checkpoints / f"global_step{step}_hf" / SAVED_LAST)
+    try:
+        return max(file.stat().st_mtime_ns for file in last) < log.stat().st_mtime_ns
+    except FileNotFoundError:
+        return False
+
+
+def old_models(rundir: RunDir, keep: int) -> list[Path]:
+    """The folders global_stepN_hf that are older than the newest `keep` whole ones. OpenRLHF deletes none of them.
+
+    Their age is that of their files: a run that went on from an earlier step writes the same names again. One that is being
+    written is therefore never among them.
+    """
+    found = [folder for folder in rundir.checkpoints.glob("global_step*_hf") if _MODEL.fullmatch(folder.name)]
+    found.sort(key=_written, reverse=True)
+    whole = [folder for folder in found if (folder / SAVED_LAST).exists()]
+    return found[found.index(whole[keep - 1]) + 1 :] if len(whole) >= keep else []
+
+
+def _written(folder: Path) -> int:
+    return max((file.stat().st_mtime_ns for file in (folder, *folder.iterdir())), default=0)

@@ -18,6 +18,7 @@ import psutil
 from pydantic import ValidationError
 
 from launcher import (
+    checkpoints,
     devices,
     engine,
     hub,
@@ -267,11 +268,12 @@ def _disk(config: RunConfig, runs: Runs) -> Iterator[Problem]:
 def disk_problems(config: RunConfig, folder: Path, free: int) -> Iterator[Problem]:
     """free: bytes. A model that is not on this machine counts nothing: its size is not known."""
     parameters = local_parameters(config.policy) or 0
-    kept = min(config.checkpoint.keep, config.train.steps // config.checkpoint.steps) if config.checkpoint.steps else 0
-    each = CHECKPOINT_BYTES + (MODEL_BYTES if config.checkpoint.huggingface else 0)
-    needed = RUN_GB * GB + parameters * (MODEL_BYTES + each * (kept + 1 if kept else 0))
+    saves = config.train.steps // config.checkpoint.steps if config.checkpoint.steps else 0
+    whole = min(checkpoints.kept(config), saves)  # an old one is deleted before the next is saved
+    models = min(checkpoints.kept(config) + 1, saves) if checkpoints.has_models(config) else 0  # afterwards
+    needed = RUN_GB * GB + parameters * (MODEL_BYTES * (1 + models) + CHECKPOINT_BYTES * whole)
     if free < needed:
-        text = f"{kept} checkpoints and the model take about {needed / GB:.1f} GB"
+        text = f"{whole} checkpoints and the model take about {needed / GB:.1f} GB"
         yield Problem("checkpoint.keep", f"{text}, {folder} has {free / GB:.1f} GB free: keep fewer, or make room")
 
 

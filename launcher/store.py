@@ -379,10 +379,13 @@ class Store:
         sql = f"SELECT {_columns(Failure)} FROM failures WHERE run = ? ORDER BY attempt, offset"
         return [Failure(*row) for row in self.rows(sql, run)]
 
-    def failure(self, run: str) -> Failure | None:
-        """Why the newest start failed: the first error of the main process, else the first of any. None without one."""
+    def failure(self, run: str, before: float = math.inf) -> Failure | None:
+        """Why the newest start failed: the first error of the main process, else the first of any. None without one.
+
+        before: byte of its log.
+        """
         newest = self.progress(run).attempt
-        found = [failure for failure in self.failures(run) if failure.attempt == newest]
+        found = [failure for failure in self.failures(run) if failure.attempt == newest and failure.offset < before]
         return min(found, key=lambda failure: (failure.process != "", failure.offset), default=None)
 
     # events and memory

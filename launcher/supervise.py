@@ -5,20 +5,20 @@ knows is in the run's folder, so another supervisor can take over a trainer whos
 """
 
 import fcntl
+import math
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 from launcher import causes, command, devices, engine, footprint, process, ray_cluster, state, tail, trouble, webhook
-from launcher.checkpoints import checkpoint_step, resume_step
+from launcher.checkpoints import checkpoint_step, kept, old_models, resume_step, saved
 from launcher.config import Mode, RunConfig
 from launcher.health_watch import Watch
 from launcher.ingest import ingest, ingest_all
@@ -38,6 +38,9 @@ SHARE = 0.01
 
 PATIENCE = 2.0
 """Seconds that a supervisor waits for the index: it has a stop to obey meanwhile, and can take the lines later."""
+
+MADE_AGAIN = 60.0
+"""Least seconds between two times that a supervisor makes the index anew."""
 
 DEAD_SYNC = 0.01
 """|vllm_kl| from which rollouts no longer come from the weights in training; about 1e-4 is healthy."""
@@ -108,6 +111,8 @@ class Supervision:
         self.synced = now.attempts[-1]
         """Step up to which the weight sync was seen to be alive."""
         self.health = Watch(rundir, config, store)
+        self.looks = trouble.Looks(lambda text: self._event("warning", "watcher", text), self._make_index_again)
+        self.index_made = -MADE_AGAIN
         self.pss = footprint.Pss()
         self.oom_kills = process.oom_kills()
 
@@ -125,7 +130,9 @@ class Supervision:
         self.state = state.change(self.rundir, self.state, **changes)
 
     def _event(self, level: str, kind: str, text: str) -> None:
-        append_line(self.rundir.events, {"time": time.time(), "level": level, "kind": kind, "text": text})
+        """What cannot be written down is not told: nothing waits for it."""
+        with suppress(OSError):
+            append_line(self.rundir.events, {"time": time.time(), "level": level, "kind": kind, "text": text})
 
     def _running(self) -> bool:
         """There is a trainer. The supervisor that started it may have been killed before it could write it down."""
@@ -193,29 +200,41 @@ class Supervision:
     def _watch(self) -> bool:
         """True when the trainer has ended by itself; False when it was ended here."""
         next_sample = 0.0
-        self.health.begin()
+        with self.looks.at("what was not posted"):
+            self.health.begin()
         while self._trainer_runs():
             begun = time.process_time()
-            with trouble.tolerated():
-                self._ingest()
-                self.health.look(self.state)
+            self._look()
             looked = time.process_time()
             if time.monotonic() >= next_sample:
-                with trouble.tolerated():
+                with self.looks.at("memory"):
                     self._sample_memory()
                 dear = (time.process_time() - looked) * 2 / SHARE
                 next_sample = time.monotonic() + max(MEMORY_EVERY[self.config.device], dear)
-            why = None
-            with trouble.tolerated():
-                why = self._dead_sync() or self._dead_actor()
-            if why:
-                self._end(End.CRASHED, why)
-                return False
-            if self._should_stop():
-                self._end(End.STOPPED, self._why_stop())
+            if verdict := self._verdict():
+                self._end(*verdict)
                 return False
             time.sleep(min(LONGEST_TICK, max(TICK, (looked - begun) / SHARE)))
         return True
+
+    def _look(self) -> None:
+        with self.looks.at("the trainer's files"):
+            self._ingest()
+        with self.looks.at("the run's health"):
+            self.health.look(self.state)
+        with self.looks.at("old checkpoints"):
+            for folder in old_models(self.rundir, kept(self.config)):
+                shutil.rmtree(folder)
+
+    def _verdict(self) -> tuple[End, str] | None:
+        """How the run is to be ended here and now, and why; None as long as it goes on."""
+        with self.looks.at("the trainer's soundness"):
+            if why := self._dead_sync() or self._dead_actor():
+                return End.CRASHED, why
+        with self.looks.at("the wish to stop"):
+            if self._should_stop():
+                return End.STOPPED, self._why_stop()
+        return None
 
     def _trainer_runs(self) -> bool:
         return self.child.poll() is None if self.child else state.training(self.state)
@@ -232,17 +251,16 @@ class Supervision:
             self._change(step=progress.step, phase=progress.phase, last_event=self.heard[1])
 
     def _take(self, finish: bool = False) -> None:
-        """A damaged index is no reason to end: it is made again from the files."""
-        try:
-            ingest(self.store, self.rundir.path, finish)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            aside = self.store.set_aside()
-            self._event(
-                "warning", "index", f"the index was damaged ({error}) and is made again; the old one is {aside}"
-            )
-            ingest_all(self.store, self.rundir.path.parent)
+        ingest(self.store, self.rundir.path, finish)
+
+    def _make_index_again(self, error: Exception) -> None:
+        """A damaged index is no reason to end: all of it is in the files. Not at every look, should that not help."""
+        if time.monotonic() < self.index_made + MADE_AGAIN:
+            raise error
+        self.index_made = time.monotonic()
+        aside = self.store.set_aside()
+        self._event("warning", "index", f"the index was damaged ({error}) and is made again; the old one is {aside}")
+        ingest_all(self.store, self.rundir.path.parent)
 
     def _sample_memory(self) -> None:
         cluster, on_gpu = self.config.cluster.ray_address, self.config.device == "cuda"
@@ -285,8 +303,11 @@ class Supervision:
     def _should_stop(self) -> bool:
         if not self.rundir.stop.exists():
             return False
-        wish = read_json(self.rundir.stop)
-        return wish["when"] == "now" or checkpoint_step(self.rundir) > wish["checkpoint"]
+        wish, newest = read_json(self.rundir.stop), checkpoint_step(self.rundir)
+        return wish["when"] == "now" or (newest > wish["checkpoint"] and self._saved(newest))
+
+    def _saved(self, step: int) -> bool:
+        return self.state.step > step or saved(self.rundir, step, self.config, self.rundir.log(self.state.attempt))
 
     def _why_stop(self) -> str:
         """A run can ask for its own end, and then says why: see `medical_team.judge.failures`."""
@@ -294,7 +315,7 @@ class Supervision:
 
     def conclude(self) -> None:
         """The trainer is gone: what it left behind says whether it finished."""
-        with trouble.tolerated():
+        with self.looks.at("the trainer's last lines"):
             self._ingest()
         code = self.child.returncode if self.child else None
         if self.state.step >= self.state.steps and (self.rundir.model / "config.json").exists() and not code:
@@ -303,42 +324,63 @@ class Supervision:
         cause = causes.unseen(self.state) if code is None else causes.died(code, oom_kills)
         self._end(End.CRASHED, cause, code, oom_kills)
 
-    def _failure(self, how: End) -> Failure | None:
-        return self.store.failure(self.rundir.id) if how is End.CRASHED else None
-
     def _end(self, how: End, reason: str, code: int | None = None, oom_kills: int = 0) -> None:
-        with trouble.tolerated():
+        """The processes first: whatever cannot be looked at or told of afterwards keeps no run from its end."""
+        with self.looks.at("state.json"):
             self._change(phase=STOPPING)
-        ended_here, failure = self._trainer_runs(), self._failure(how)
-        jobs = self._end_jobs(self.state.attempt)
-        left = process.end(self.rundir.id, self.state.trainer)
-        self.rundir.ballast.unlink(missing_ok=True)
-        with trouble.tolerated():
+        log = self.rundir.log(self.state.attempt)
+        said = tail.size(log) if self._trainer_runs() else None  # what it prints from now on is about its being ended
+        left = self._end_processes()
+        with self.looks.at("the trainer's last lines"):
             self._take(finish=True)
-        with trouble.tolerated():
-            self.health.close(self.state.step)
-        if not ended_here:  # else its last words are about that
-            failure = self._failure(how)
+        failure = self._failure(said) if how is End.CRASHED else None
         if failure and code is not None:
             reason = f"{reason}: {failure.summary}"
         if how is End.CRASHED:
-            told = failure.traceback if failure else reason
-            saved = resume_step(self.rundir, self.store.progress(self.rundir.id).step)
-            advice = causes.what_to_do(saved, self.state.steps, oom_kills, told)
-            reason = f"{reason}; {advice}"
-            self.health.crashed(self.state.attempt, self.state.step, reason)
-        with trouble.tolerated():
-            self._event("error" if how is End.CRASHED else "info", how, reason)
+            with self.looks.at("the checkpoints"):
+                reason = f"{reason}; {self._advice(failure.traceback if failure else reason, oom_kills)}"
+        self._tell_end(how, reason)
         self._change(
-            state=how, phase=how, ended=time.time(), exit_code=code, reason=reason,
-            step=self.store.progress(self.rundir.id).step, traceback=failure.traceback if failure else None,
-            left_over=(*footprint.named(left), *jobs),
+            state=how, phase=how, ended=time.time(), exit_code=code, reason=reason, step=self._last_step(),
+            traceback=failure.traceback if failure else None, left_over=left,
         )  # fmt: skip
-        with trouble.tolerated():
+        with self.looks.at("the run's files"):
             self._take(finish=True)
-        self.rundir.stop.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.rundir.stop.unlink(missing_ok=True)
         shutil.rmtree(self.rundir.scratch, ignore_errors=True)
         self.health.wait()
+
+    def _end_processes(self) -> tuple[str, ...]:
+        """What could not be ended, named. Makes room for the end to be written down, too."""
+        jobs = []
+        with self.looks.at("the cluster's jobs"):
+            jobs = self._end_jobs(self.state.attempt)
+        left = process.end(self.rundir.id, self.state.trainer)
+        with suppress(OSError):
+            self.rundir.ballast.unlink(missing_ok=True)
+        return *footprint.named(left), *jobs
+
+    def _failure(self, said: int | None) -> Failure | None:
+        """What the trainer failed of, if it told so in the first `said` bytes of its log, or in all of it."""
+        with self.looks.at("the trainer's errors"):
+            return self.store.failure(self.rundir.id, math.inf if said is None else said)
+        return None
+
+    def _last_step(self) -> int:
+        with self.looks.at("the last step"):
+            return self.store.progress(self.rundir.id).step
+        return self.state.step
+
+    def _advice(self, told: str, oom_kills: int) -> str:
+        return causes.what_to_do(resume_step(self.rundir, self._last_step()), self.state.steps, oom_kills, told)
+
+    def _tell_end(self, how: End, reason: str) -> None:
+        with self.looks.at("the run's health"):
+            self.health.close(self.state.step)
+            if how is End.CRASHED:
+                self.health.crashed(self.state.attempt, self.state.step, reason)
+        self._event("error" if how is End.CRASHED else "info", how, reason)
 
 
 def described(job: command.Command, versions: dict[str, str]) -> dict:

@@ -1,11 +1,12 @@
 """Stands in for the engine's interpreter: answers for the versions, and as a trainer prints a log step by step.
 
-FAKE_TRAINER says how it ends: done, raise, kill (by SIGKILL), hang, dead_sync, dead_actor (tells of a process of its own
-that could not start, and hangs), stubborn (hangs and ignores polite signals), full_disk (raises as on a full disk), eat
-(takes memory until it is ended, in the memory cgroup FAKE_CGROUP). With hang, what comes before the trainer hangs too.
-FAKE_STEPS steps are printed, from the checkpoint on if there is one, FAKE_PACE seconds each, with FAKE_GAMES games
-recorded. The file FAKE_LEDGER, if it is set, gets a line when it begins and one when it is done; FAKE_ALONE gets one where
-two trainers are on a device at once. Needs no third-party package.
+FAKE_TRAINER says how it ends: done, raise, kill (by SIGKILL), hang, dead_sync, dead_actor (tells of a process of its
+own that could not start, and hangs), stubborn (hangs and ignores polite signals), full_disk (raises as on a full disk),
+eat (takes memory until it is ended, in the memory cgroup FAKE_CGROUP). With hang, what comes before the trainer hangs
+too. With --ckpt.save_hf the model of a checkpoint takes FAKE_SAVING seconds after `latest`. FAKE_STEPS steps are
+printed, from the checkpoint on if there is one, FAKE_PACE seconds each, with FAKE_GAMES games recorded. The file
+FAKE_LEDGER, if it is set, gets a line when it begins and one when it is done; FAKE_ALONE gets one where two trainers
+are on a device at once. Needs no third-party package.
 """
 
 import errno
@@ -55,6 +56,8 @@ def train(flags: dict[str, str]) -> None:
             latest.parent.mkdir(parents=True, exist_ok=True)
             (latest.parent / f"global_step{step}").mkdir(exist_ok=True)
             latest.write_text(f"global_step{step}")
+            if "--ckpt.save_hf" in sys.argv:
+                save_model(latest.parent.parent / f"global_step{step}_hf")
         time.sleep(float(os.environ.get("FAKE_PACE", "0.05")))
     if ending == "raise":
         raise ValueError("the reward was lost")
@@ -71,6 +74,13 @@ def train(flags: dict[str, str]) -> None:
     model.mkdir(parents=True)
     (model / "config.json").write_text(json.dumps({"model_type": "fake"}))
     note("ended", flags)
+
+
+def save_model(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "model.safetensors").write_bytes(bytes(9))
+    time.sleep(float(os.environ.get("FAKE_SAVING", "0")))
+    (folder / "tokenizer.json").write_text("{}")
 
 
 def note(word: str, flags: dict[str, str]) -> None:

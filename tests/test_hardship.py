@@ -1,5 +1,6 @@
 """Hard times: disks that are full or read-only, damaged and locked indexes, huge and torn files, clocks that jump."""
 
+import errno
 import json
 import os
 import resource
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher import process, rundir, state, supervise, tail, trouble, watch, webhook
+from launcher import engine, footprint, process, rundir, state, supervise, tail, trouble, watch, webhook
 from launcher.ingest import ingest, ingest_all
 from launcher.rundir import PROJECT, RunDir, append_line, write_json
 from launcher.runs import Runs
@@ -305,3 +306,72 @@ def test_an_index_is_not_set_aside_twice(tmp_path):
     with Store(path) as one, Store(path) as two:
         assert one.set_aside() and two.set_aside() is None
         assert two.runs() == []
+
+
+# a watcher that cannot look
+
+
+def broken_part(index: Path) -> None:
+    """Makes the index a database whose table of failures and metrics cannot be read, as a bad block of the disk does."""
+    with sqlite3.connect(index, isolation_level=None) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+        tables = "SELECT rootpage FROM sqlite_master WHERE tbl_name IN ('failures', 'metrics') AND rootpage > 0"
+        pages = [page for (page,) in connection.execute(tables)]
+    connection.close()
+    with index.open("r+b") as file:
+        for page in pages:
+            file.seek((page - 1) * size)
+            file.write(b"\xff" * size)
+
+
+def test_a_run_whose_index_is_damaged_in_part_can_be_ended(fake):
+    here = fake("hang", steps=3)
+    run = start(here)
+    until(lambda: state.read(run).step == 3)
+    before = state.read(run)
+    broken_part(here.store_path)
+    os.kill(before.trainer.pid, signal.SIGKILL)
+    now = here.wait(run)
+    assert (now.state, now.step, now.supervisor) == (End.CRASHED, 3, before.supervisor)
+    assert "SIGKILL" in now.reason and "the supervisor failed" not in now.reason
+
+
+def test_a_look_that_fails_ends_nothing_and_is_told_once_of_each_kind(tmp_path):
+    told, mended = [], []
+    looks = trouble.Looks(told.append, mended.append)
+    read_only = OSError(errno.EROFS, os.strerror(errno.EROFS))
+    for error in (
+        read_only,
+        read_only,
+        KeyError("x"),
+        OSError(errno.ENOSPC, "full"),
+        sqlite3.OperationalError("is locked"),
+    ):
+        with looks.at("memory"):
+            raise error
+    with looks.at("health"):
+        raise read_only
+    assert [text.partition(":")[0] for text in told] == [
+        "memory could not be looked at", "memory could not be looked at", "health could not be looked at",
+    ]  # fmt: skip
+    with looks.at("health"):
+        raise sqlite3.DatabaseError("database disk image is malformed")
+    assert [str(error) for error in mended] == ["database disk image is malformed"] and len(told) == 3
+
+
+def test_a_driver_that_does_not_answer_ends_no_run(fake, tmp_path, monkeypatch):
+    """A run on a GPU whose driver tells nothing here: its memory is not known, and that is all."""
+    here = fake("hang", steps=3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("FAKE_VERSIONS", json.dumps(engine.pins(engine.lock("cuda"))))
+    run = start(here, device="cuda")
+    until(lambda: state.read(run).step == 3)
+    time.sleep(2)
+    now = state.read(run)
+    assert now.state == "running" and process.alive(now.trainer)
+    here.stop(run.id, "now")
+    assert here.wait(run).state == End.STOPPED
+    if not footprint.has_gpu():
+        told = [line for line in run.events.read_text().splitlines() if "memory could not be looked at" in line]
+        assert len(told) == 1 and "NVMLError" in told[0]

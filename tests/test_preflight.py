@@ -171,8 +171,13 @@ def test_little_memory_is_a_warning():
 
 def test_the_disk_must_hold_the_checkpoints(tmp_path):
     run = resolve("cpu-demo", {"policy": model(tmp_path / "model", parameters=1_000_000), "checkpoint.keep": 3})
-    needed = 0.5 * GB + 1e6 * (2 + 14 * 4)
+    needed = 0.5 * GB + 1e6 * (2 + 14 * 3)
     assert list(preflight.disk_problems(run, tmp_path, int(needed) + 1)) == []
+    models = {"policy": run.policy, "checkpoint.keep": 1, "checkpoint.huggingface": True}
+    (problem,) = preflight.disk_problems(
+        resolve("cpu-demo", models), tmp_path, int(0.5 * GB + 1e6 * (2 + 14 * 2 + 2 * 3)) - 1
+    )
+    assert "2 checkpoints" in problem.text
     (problem,) = preflight.disk_problems(run, tmp_path, int(needed) - 1)
     assert problem.field == "checkpoint.keep" and "3 checkpoints" in problem.text
 

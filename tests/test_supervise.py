@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from launcher import process, rundir, state, supervise
+from launcher import checkpoints, process, rundir, state, supervise
 from launcher.config import resolve
 from launcher.ingest import ingest
 from launcher.runs import Refused, Runs
@@ -119,7 +119,7 @@ def test_stop_after_the_next_checkpoint_then_resume_from_it(fake):
     until(lambda: here.look(run).step >= 1)
     here.stop(run.id, "checkpoint")
     stopped = here.wait(run)
-    saved = supervise.checkpoint_step(run)
+    saved = checkpoints.checkpoint_step(run)
     assert stopped.state == End.STOPPED and saved >= 2
     fake("done", steps=1000, pace=0.002)
     here.resume(run.id)
@@ -128,6 +128,26 @@ def test_stop_after_the_next_checkpoint_then_resume_from_it(fake):
     assert run.log(2).exists()
     with Store(here.store_path) as store:
         assert [point.step for point in store.series(run.id, "reward")] == list(range(1, 1001))
+
+
+def test_a_stop_after_a_checkpoint_waits_for_the_model_beside_it(fake, monkeypatch):
+    monkeypatch.setenv("FAKE_SAVING", "1.5")
+    here = fake("hang", steps=100)
+    run = start(here, train__steps=100, checkpoint__huggingface=True)
+    until(lambda: here.look(run).step >= 1)
+    here.stop(run.id, "checkpoint")
+    now, step = here.wait(run), checkpoints.checkpoint_step(run)
+    assert now.state == End.STOPPED and (run.checkpoints / f"global_step{step}_hf" / "tokenizer.json").exists()
+
+
+def test_models_beside_the_checkpoints_are_deleted_as_they_are(fake):
+    here = fake("hang", steps=12)
+    run = start(here, train__steps=13, checkpoint__huggingface=True, checkpoint__keep=2)
+    until(lambda: here.look(run).step == 12)
+    newest = {"global_step10_hf", "global_step12_hf"}
+    until(lambda: {folder.name for folder in run.checkpoints.glob("*_hf")} == newest)
+    here.stop(run.id, "now")
+    here.wait(run)
 
 
 def test_what_cannot_be_done_is_refused_with_the_reason(fake):
