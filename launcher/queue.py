@@ -1,7 +1,9 @@
 """The queue: runs that wait for a device, in queue.json of the runs folder, first to start first.
 
 A run waits if its state.json says so; the file only says in which order, and is made again from the runs if it is gone.
-Every change is made by whoever holds the queue's lock, which goes with the process, however it ends.
+Every change is made by whoever holds the queue's lock, which goes with the process, however it ends. A run is in the file
+before its state says that it waits, and until it says so no longer: one that waits and is not in the file would be lost, one
+that is there and does not wait is left out.
 """
 
 import fcntl
@@ -9,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -73,10 +75,10 @@ def join(run: RunDir, now: State) -> None:
     runs = run.path.parent
     with supervise.sole(run, patience=5.0), held(runs):
         at = time.time()  # with the queue in hand, so that the times are in the order of the places
-        line = waiting(runs)  # read first: where the file is gone, it is made from the states
         before = now.state if now.ended_already else None
+        run.stop.unlink(missing_ok=True)  # left by a supervisor that was killed as it ended: it would stop this start, too
+        _put(runs, [*waiting(runs), Waiting(run.id, devices.line(config_of(run)), at)])
         state.write(run, now.model_copy(update={"state": QUEUED, "phase": QUEUED, "queued": at, "before": before}))
-        _put(runs, [*line, Waiting(run.id, devices.line(config_of(run)), at)])
 
 
 def move(runs: Path, run: str, to: int) -> int:
@@ -99,11 +101,16 @@ def withdraw(run: RunDir) -> State:
         now = state.read(run)
         if now is None or now.state != QUEUED:
             raise NotWaiting(f"run {run.id} is not in the queue")
+        after = state.write(run, now.model_copy(update=_withdrawn(now)))
         _leave(runs, run.id)
-        if now.before is not None:
-            return state.write(run, now.model_copy(update={"state": now.before, "phase": now.before, "queued": None}))
-        ended = {"state": End.STOPPED, "phase": End.STOPPED, "ended": time.time(), "queued": None}
-        return state.write(run, now.model_copy(update=ended | {"reason": "withdrawn from the queue before it started"}))
+        return after
+
+
+def _withdrawn(now: State) -> dict[str, Any]:
+    if now.before is not None:
+        return {"state": now.before, "phase": now.before, "queued": None}
+    reason = "withdrawn from the queue before it started"
+    return {"state": End.STOPPED, "phase": End.STOPPED, "ended": time.time(), "queued": None, "reason": reason}
 
 
 def advance(runs: Path) -> list[str]:
@@ -146,8 +153,9 @@ def _start(run: RunDir, now: State, line: str, count: int) -> list[str] | None:
     """The order makes every kill between two of its lines harmless: what was not written down did not start."""
     runs, present = run.path.parent, devices.present(line)
     if present is not None and len(present) < count:
+        _impossible(run, now, f"it takes {count} GPUs of this machine, which shows {len(present)}")
         _leave(runs, run.id)
-        return _impossible(run, now, f"it takes {count} GPUs of this machine, which shows {len(present)}")
+        return []
     names = devices.free(runs, present or [f"gpu-{index}" for index in range(count)])[:count]
     if len(names) < count:
         return None
@@ -168,12 +176,11 @@ def _begun(run: RunDir, now: State, names: Sequence[str]) -> State:
     )  # fmt: skip
 
 
-def _impossible(run: RunDir, now: State, why: str) -> list[str]:
+def _impossible(run: RunDir, now: State, why: str) -> None:
     with supervise.sole(run):
         state.write(run, now.model_copy(update={
             "state": End.CRASHED, "phase": End.CRASHED, "ended": time.time(), "reason": why,
         }))  # fmt: skip
-    return []
 
 
 def _leave(runs: Path, run: str) -> None:

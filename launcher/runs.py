@@ -3,9 +3,10 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from launcher import devices, engine, prepare, queue, rundir, state, supervise
@@ -51,8 +52,7 @@ class Runs:
         """
         config = settled(config)
         now = time.time()
-        made = RunDir(self.folder / rundir.new_id(now))
-        made.path.mkdir()
+        made = new_folder(self.folder, (rundir.new_id(now) for _ in count()))
         try:
             prepare.for_run(config, made.data)
         except BaseException:
@@ -165,6 +165,15 @@ class Runs:
                 self.look(run)
             ingest(store, run.path)
         self.advance()
+
+
+def new_folder(runs: Path, ids: Iterator[str]) -> RunDir:
+    """A run's folder, by the first of the ids that is not taken: two runs of one second may draw the same."""
+    while True:
+        made = RunDir(runs / next(ids))
+        with suppress(FileExistsError):
+            made.path.mkdir()
+            return made
 
 
 def _never_trained(now: State) -> bool:

@@ -10,7 +10,7 @@ from test_cli import RUN, call
 from test_supervise import start, until
 
 from bench.many_jobs import Trainer, crowd, in_order, most_at_once
-from launcher import devices, preflight, process, queue, rundir, state, watch
+from launcher import devices, preflight, process, queue, rundir, runs, state, watch
 from launcher.config import resolve
 from launcher.runs import Refused
 from launcher.state import End
@@ -95,6 +95,51 @@ def test_the_line_is_made_again_from_the_runs(fake):
     assert line(here) == [one.id, two.id, three.id]
 
 
+def test_a_run_that_cannot_be_written_into_the_line_does_not_say_that_it_waits(fake):
+    here = fake("hang")
+    has, ended = start(here), start(here)
+    begun(here, has)
+    here.withdraw(ended.id)
+    before = state.read(ended)
+    (here.folder / "queue.json").unlink()
+    (here.folder / "queue.json").mkdir()
+    with pytest.raises(OSError):
+        here.resume(ended.id)
+    assert state.read(ended) == before
+    (here.folder / "queue.json").rmdir()
+    here.resume(ended.id)
+    assert line(here) == [ended.id]
+
+
+def test_a_run_in_the_line_whose_state_does_not_say_so_leaves_it(fake):
+    """Whoever queued it was killed between the two."""
+    here = fake("hang")
+    has, waits = start(here), start(here)
+    begun(here, has)
+    never = here.create(resolve("cpu-demo", {"policy": "some/model", "data.cases": 20, "data.eval_cases": 4}))
+    ahead = [[never.id, "cpu", 1.0], [waits.id, "cpu", 2.0]]
+    rundir.write_json(here.folder / "queue.json", ahead)
+    here.stop(has.id, "now")
+    begun(here, waits)
+    assert line(here) == [] and state.read(never) is None
+
+
+def test_a_wish_to_stop_that_was_left_behind_stops_no_later_start(fake):
+    here = fake("raise", steps=2)
+    run = start(here)
+    here.wait(run)
+    rundir.write_json(run.stop, {"when": "now", "asked": 1.0, "checkpoint": 0})
+    fake("done")
+    here.resume(run.id)
+    assert here.wait(run).state == End.DONE
+
+
+def test_two_runs_of_one_second_have_two_ids(tmp_path):
+    ids = iter(["20260101-000000-abcd", "20260101-000000-abcd", "20260101-000000-bcde"])
+    made = [runs.new_folder(tmp_path, ids).id for _ in range(2)]
+    assert made == ["20260101-000000-abcd", "20260101-000000-bcde"]
+
+
 def test_a_killed_supervisor_leaves_its_device_to_its_trainer(fake):
     here = fake("hang")
     first, second = start(here), start(here)
@@ -146,6 +191,8 @@ def test_a_run_of_two_gpus_is_not_passed_by_and_other_devices_are_other_lines(fa
         assert states(here, two.id, one.id) == ["queued", "queued"] and line(here) == [two.id, one.id]
         assert devices.visible(("gpu-0", "gpu-1")) == {} == devices.visible(("cpu",))
     here.withdraw(two.id)
+    begun(here, one)
+    here.stop(one.id, "now")
     now = here.wait(one)
     assert now.devices == ("gpu-0",) and devices.visible(now.devices) == {"CUDA_VISIBLE_DEVICES": "0"}
 
