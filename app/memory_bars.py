@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from launcher.markup import Child, Markup, join, table, tag
-from launcher.memory import GIB, Part, Phase, Plan
+from launcher.memory import GIB, TOGETHER, Part, Phase, Plan
 from launcher.memory_advice import Advice, Step
 from launcher.memory_measured import Compared
 
@@ -37,13 +37,13 @@ def drawn(plan: Plan, advice: Advice) -> Markup:
 
 
 def bars(plan: Plan, parts: Sequence[Part]) -> Iterator[Bar]:
-    """One for each phase; where the parts have GPUs of their own, one for each part in each phase."""
+    """One for each phase; where the parts have GPUs of their own, one for those that share them in each phase."""
     for phase in Phase:
-        held = tuple((part, plan.of(phase, part)) for part in parts)
-        if plan.colocated:
-            yield Bar(phase, held)
-        else:
-            yield from (Bar(f"{phase}: {part}", ((part, size),)) for part, size in held if size)
+        for together in [tuple(parts)] if plan.colocated else TOGETHER:
+            held = tuple((part, plan.of(phase, part)) for part in together if part in parts)
+            name = phase if plan.colocated else f"{phase}: {' and '.join(part for part, size in held if size)}"
+            if plan.colocated or any(size for _, size in held):
+                yield Bar(name, held)
 
 
 def verdict(plan: Plan) -> Markup:
@@ -88,7 +88,8 @@ def _share(plan: Plan) -> Markup:
 
 
 def _host(plan: Plan) -> Markup | None:
-    return tag("p", f"And {gib(plan.host)} GiB of the machine's own memory, for the optimizer.") if plan.host else None
+    said = f"And {gib(plan.host)} GiB of the machine's own memory, for what is not on the GPU."
+    return tag("p", said) if plan.host else None
 
 
 def _remedies(advice: Advice) -> Markup | None:

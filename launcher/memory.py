@@ -15,6 +15,7 @@ from launcher.memory_parts import (
     KEPT,
     OFFLOADED_HOST,
     STREAMED_HOST,
+    TOGETHER,
     VLLM_WORK,
     Held,
     Judge,
@@ -25,7 +26,7 @@ from launcher.memory_parts import (
     judge_of,
 )
 
-__all__ = ["GIB", "GROUP", "Held", "Judge", "Part", "Phase", "Plan", "Workload", "judge_of", "plan"]
+__all__ = ["GIB", "GROUP", "TOGETHER", "Held", "Judge", "Part", "Phase", "Plan", "Workload", "judge_of", "plan"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Plan:
     """Below this one vLLM does not start: it must hold one sequence of the greatest length."""
     share: float
     host: int
-    """Of the machine's own memory, for the optimizer's state."""
+    """Of the machine's own memory: the optimizer's state, and the weights of a judge while it sleeps."""
     copies: tuple[int, ...] = (1, 1, 1, 1)
     """GPUs that hold each Part, in their order."""
 
@@ -54,8 +55,9 @@ class Plan:
 
     def total(self, phase: Phase) -> int:
         """On the fullest GPU."""
-        sizes = [self.of(phase, part) for part in Part]
-        return sum(sizes) - self._in_turn(phase) if self.colocated else max(sizes)
+        if self.colocated:
+            return sum(self.of(phase, part) for part in Part) - self._in_turn(phase)
+        return max(sum(self.of(phase, part) for part in parts) for parts in TOGETHER)
 
     def _in_turn(self, phase: Phase) -> int:
         """Policy and reference score the games one after the other."""
@@ -102,6 +104,11 @@ def _copies(config: RunConfig) -> tuple[int, ...]:
 
 
 def host_bytes(work: Workload) -> int:
+    judge = work.judge.weights if work.judge and work.judge.sleeps else 0
+    return _optimizer_host(work) + judge
+
+
+def _optimizer_host(work: Workload) -> int:
     memory = work.config.memory
     if memory.adam_offload:
         each = OFFLOADED_HOST

@@ -103,7 +103,7 @@ def _cheapest(work: Workload) -> Iterator[tuple[str, Any, str, Workload]]:
         while not (now := plan(work)).fits:
             value = change.lower(work, now)
             after = None if value is None else changed(work, {change.setting: value})
-            if after is None or not _helps(now, plan(after)):
+            if after is None or not _helps(now, plan(after)) or _overflows(work, now, plan(after)):
                 break
             work = after
             yield change.setting, value, change.cost, work
@@ -113,6 +113,11 @@ def _helps(before: Plan, after: Plan) -> bool:
     """It lowers some phase, after which another change may lower the peak; or it lets vLLM start."""
     starts = before.share < before.share_needed <= after.share
     return starts or sum(one.size for one in after.held) < sum(one.size for one in before.held)
+
+
+def _overflows(work: Workload, before: Plan, after: Plan) -> bool:
+    """It moves to the machine's own memory what finds no room there."""
+    return work.main is not None and after.host > max(work.main, before.host)
 
 
 def _last(taken: Taken) -> dict[str, tuple[Any, str]]:

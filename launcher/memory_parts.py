@@ -54,10 +54,16 @@ for a sleeping optimizer its state and the gradients; for a streamed one its sta
 
 
 class Part(StrEnum):
+    """rollout: vLLM. judge: the rollout actor itself, above vLLM: a local judge, and frozen opponents with it."""
+
     POLICY = "policy"
     REFERENCE = "reference"
     ROLLOUT = "rollout"
     JUDGE = "judge"
+
+
+TOGETHER = ((Part.POLICY,), (Part.REFERENCE,), (Part.ROLLOUT, Part.JUDGE))
+"""Parts that share their GPUs even where policy, reference and rollout have some of their own."""
 
 
 class Phase(StrEnum):
@@ -123,6 +129,8 @@ class Workload:
     longest: int | None = None
     """Tokens of the longest sequence, prompt and reply, where less than the settings allow is known."""
     group: int = GROUP
+    main: int | None = None
+    """The machine's own memory that is free; None where it is not known."""
 
     @property
     def tokens(self) -> int:
@@ -265,19 +273,22 @@ def _rollout(work: Workload) -> Iterator[_Held]:
         else:
             yield phase, Part.ROLLOUT, "asleep", VLLM_ASLEEP
             yield phase, Part.ROLLOUT, "weights", weights if phase is Phase.SYNC else 0
-        yield phase, Part.ROLLOUT, "opponents", _opponents(work.config) * BF16 * work.policy.parameters
 
 
 def _opponents(config: RunConfig) -> int:
-    """Frozen models in the rollout process: the start model, and with it a past one where games are shared out."""
+    """Frozen models in the rollout actor: the start model, and with it a past one where games are shared out."""
     return 2 if config.train.frozen_share else int(config.custom_configs.no_defender_turn)
 
 
 def _judge(work: Workload) -> Iterator[_Held]:
-    if work.judge is None:
+    opponents = _opponents(work.config) * BF16 * work.policy.parameters
+    if work.judge is None and not opponents:
         return
     for phase in Phase:
         yield phase, Part.JUDGE, "process", JUDGE_PROCESS
+        yield phase, Part.JUDGE, "opponents", opponents
+        if work.judge is None:
+            continue
         awake = phase is Phase.ROLLOUT or not work.judge.sleeps
         yield phase, Part.JUDGE, "weights", work.judge.weights if awake else 0
         yield phase, Part.JUDGE, "questions", work.judge.reading if awake else 0

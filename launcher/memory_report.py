@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import psutil
+
 from launcher import model_shape, preflight, report
 from launcher.config import RunConfig
 from launcher.memory import GIB, Part, Phase, Plan, Workload, judge_of, plan
@@ -33,7 +35,8 @@ def answer(config: RunConfig, sold_gb: float | None, points: Sequence[MemoryPoin
     size = gpu_bytes(sold_gb) if sold_gb else preflight.gpu_total()
     if size is None:
         raise NoPlan("no NVIDIA GPU answers here: say how large it will be, such as --gpu-gb 80")
-    work = Workload(config, model_shape.of_model(config.policy), size, judge_of(config.judge))
+    main = None if sold_gb else psutil.virtual_memory().available
+    work = Workload(config, model_shape.of_model(config.policy), size, judge_of(config.judge), main=main)
     made, advice = plan(work), advise(work)
     found = Answer(as_json(made, advice), as_text(made, advice))
     if points:
@@ -69,7 +72,7 @@ def as_text(plan: Plan, advice: Advice) -> str:
     ends = f"peak {_gib(plan.peak)} of {_gib(plan.limit)} GiB: {'fits' if plan.fits else 'does not fit'}"
     enough = f"{plan.smallest_share:g} holds all games of a step, {plan.share_needed:g} is the least"
     share = f"vLLM's share is {plan.share:g}; {enough}"
-    host = [f"and {_gib(plan.host)} GiB of the machine's own memory for the optimizer"] if plan.host else []
+    host = [f"and {_gib(plan.host)} GiB of the machine's own memory for what is not on the GPU"] if plan.host else []
     return "\n".join([report.columns(rows), "", ends, *host, share, *_advice(advice)])
 
 

@@ -185,6 +185,7 @@ def _device(config: RunConfig, runs: Runs) -> Iterator[Problem]:
     except pynvml.NVMLError as error:
         yield Problem("device", f"no NVIDIA GPU answers here ({error}): choose cpu, or install the driver")
         return
+    yield from (Problem("device", text) for text in engine.machine_problems(config.device))
     yield from gpu_problems(config, found, waits=any(_other_run(config, runs)))
 
 
@@ -218,20 +219,47 @@ def gpu_problems(config: RunConfig, found: list[Gpu], waits: bool = False) -> It
             told = f"{free}, and vLLM takes {share / GB:.1f}: lower it, or free the GPU"
             yield Problem("memory.vllm_share", told, "warning" if waits else "error")
     if found:
-        yield from plan_problems(config, found[0])
+        smallest = min(found[:needed], key=lambda gpu: (gpu.total, gpu.free))
+        yield from plan_problems(config, smallest, waits, psutil.virtual_memory().available)
 
 
 ROUGH = 0.1
 """How far an estimate may be off: a run that lies no further above the GPU's memory is warned of, not refused."""
 
 
-def plan_problems(config: RunConfig, gpu: Gpu) -> Iterator[Problem]:
-    """What the memory plan says, if the policy's shape is known."""
+def plan_problems(config: RunConfig, gpu: Gpu, waits: bool = False, main: int | None = None) -> Iterator[Problem]:
+    """What the memory plan says, if the policy's shape is known. gpu: the smallest. main: bytes of main memory that are
+    free. A run that waits may find more memory free of either kind."""
     try:
-        work = memory.Workload(config, model_shape.of_model(config.policy), gpu.total, memory.judge_of(config.judge))
+        shape = model_shape.of_model(config.policy)
     except model_shape.UnknownShape:
         return
+    work = memory.Workload(config, shape, gpu.total, memory.judge_of(config.judge), main=None if waits else main)
     plan = memory.plan(work)
+    yield from _too_large(work, plan, gpu)
+    if not waits and plan.fits and config.memory.vllm_share * gpu.total <= gpu.free < plan.peak:
+        held, free = f"the run will hold about {plan.peak / GB:.1f} GB", f"{gpu.name} has {gpu.free / GB:.1f}"
+        text = f"{held}, {free} of {gpu.total / GB:.1f} GB free: end what holds the rest"
+        yield Problem("device", text, "warning" if plan.peak <= gpu.free * (1 + ROUGH) else "error")
+    needed = plan.host + _judge_on_cpu(config)
+    if work.main is not None and needed > work.main:
+        held = f"the run will hold about {needed / GB:.1f} GB of the machine's own memory"
+        text = f"{held}, and {work.main / GB:.1f} GB are free: close other programs, or keep less there"
+        yield Problem(_moved(config), text, "warning")
+
+
+def _judge_on_cpu(config: RunConfig) -> int:
+    on_cpu = config.judge.kind == LOCAL and config.judge.device == "cpu"
+    return int(model_files.memory_bytes(config.judge.model, config.judge.precision) or 0) if on_cpu else 0
+
+
+def _moved(config: RunConfig) -> str:
+    """The setting that takes the machine's own memory in place of the GPU's."""
+    switches = ("adam_offload", "adam_stream", "deepspeed_sleep")
+    return next((f"memory.{name}" for name in switches if getattr(config.memory, name)), "judge.device")
+
+
+def _too_large(work: memory.Workload, plan: memory.Plan, gpu: Gpu) -> Iterator[Problem]:
     if plan.fits:
         return
     advice = memory_advice.advise(work)
@@ -250,7 +278,7 @@ def _memory(config: RunConfig, runs: Runs) -> Iterator[Problem]:
 
 
 def memory_problems(config: RunConfig, free: int) -> Iterator[Problem]:
-    """free: bytes. On a GPU the needs of the machine's own memory are not known."""
+    """free: bytes. What a run on a GPU takes of the machine's own memory is `plan_problems`' to say."""
     if config.device == "cuda" or config.cluster.ray_address:
         return
     demo = config.policy == DEMO_MODEL or (Path(config.policy) / "skill.json").exists()

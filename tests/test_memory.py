@@ -12,6 +12,7 @@ from launcher.config import presets, resolve
 from launcher.memory import GIB, GROUP, Judge, Part, Phase, Plan, Workload, judge_of, plan
 from launcher.memory_advice import advise, changed
 from launcher.memory_measured import MIB, compare
+from launcher.memory_parts import JUDGE_PROCESS
 from launcher.model_shape import of_model
 from launcher.store import MemoryPoint
 
@@ -310,5 +311,26 @@ def test_frozen_opponents_hold_their_weights_in_every_phase():
     plain, shared = plan(workload()), plan(workload(train__frozen_share=0.25))
     alone = plan(workload(custom_configs__no_defender_turn=True, rollout__batch_size=64))
     for phase in Phase:
-        assert shared.of(phase, Part.ROLLOUT) - plain.of(phase, Part.ROLLOUT) == 4 * QWEN_3B.parameters
-        assert alone.of(phase, Part.ROLLOUT) - plain.of(phase, Part.ROLLOUT) == 2 * QWEN_3B.parameters
+        assert shared.of(phase, Part.ROLLOUT) == plain.of(phase, Part.ROLLOUT) and not plain.of(phase, Part.JUDGE)
+        assert shared.of(phase, Part.JUDGE) == 4 * QWEN_3B.parameters + JUDGE_PROCESS
+        assert alone.of(phase, Part.JUDGE) == 2 * QWEN_3B.parameters + JUDGE_PROCESS
+
+
+def test_a_judge_lies_beside_the_rollout_engine_where_the_parts_have_gpus_of_their_own():
+    apart = plan(workload(judge=JUDGE, memory__colocate_all=False, memory__vllm_sleep=False))
+    both = apart.of(Phase.ROLLOUT, Part.ROLLOUT) + apart.of(Phase.ROLLOUT, Part.JUDGE)
+    assert apart.total(Phase.ROLLOUT) == both > apart.of(Phase.ROLLOUT, Part.POLICY)
+    full = plan(workload(judge=JUDGE, memory__colocate_all=False, memory__vllm_sleep=False, memory__vllm_share=0.93))
+    assert not full.fits
+
+
+def test_a_judge_that_sleeps_takes_the_machine_s_own_memory():
+    assert plan(workload(judge=replace(JUDGE, sleeps=True))).host - plan(workload(judge=JUDGE)).host == JUDGE.weights
+
+
+def test_advice_moves_nothing_to_where_there_is_no_room():
+    little = replace(workload(gpu=int(48 * GIB), memory__deepspeed_sleep=False), main=4 * GIB)
+    moved = {"memory.adam_stream", "memory.adam_offload", "memory.deepspeed_sleep"}
+    assert {step.setting for step in advise(replace(little, main=None)).steps} & moved
+    assert not {step.setting for step in advise(little).steps} & moved
+    assert advise(replace(little, main=200 * GIB)) == advise(replace(little, main=None))

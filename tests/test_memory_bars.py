@@ -133,3 +133,13 @@ def test_a_click_sets_settings_alone_and_only_to_what_they_hold():
     assert run_memory.changed(values, "memory.zero_stage", 2)["memory.zero_stage"] == 2
     assert run_memory.changed(values, "memory.zero_stage", "<b>") == values
     assert run_memory.changed(values, "no.setting", 1) == values
+
+
+def test_parts_that_share_a_gpu_are_one_bar():
+    one = work(80, memory__colocate_all=False, memory__vllm_sleep=False, train__frozen_share=0.25)
+    plan = memory.plan(one)
+    rows = {row.name: row.total for row in memory_bars.bars(plan, list(Part))}
+    assert rows["rollout: rollout and judge"] == plan.of(Phase.ROLLOUT, Part.ROLLOUT) + plan.of(
+        Phase.ROLLOUT, Part.JUDGE
+    )
+    assert max(rows.values()) == plan.peak

@@ -157,6 +157,32 @@ def test_a_run_that_the_plan_finds_too_large_is_told_what_would_make_it_fit(sett
     assert (problem.field, problem.level, problem.text.partition(": ")[2]) == (field, level, remedy)
 
 
+def test_a_run_is_planned_for_the_smallest_of_the_gpus_that_it_takes():
+    run = resolve("guide-single-gpu", GUIDE | {"memory.colocate_all": False, "memory.vllm_share": 0.5})
+    small = Gpu("small", int(24 * GB), int(24 * GB))
+    texts = [one.text for one in preflight.gpu_problems(run, [H100, small, H100])]
+    assert any("small has 24.0 GB" in text for text in texts)
+    assert not any("small" in one.text for one in preflight.gpu_problems(run, [H100, H100, H100, small]))
+
+
+def test_what_others_hold_of_a_gpu_counts_unless_the_run_waits():
+    run = resolve("guide-single-gpu", GUIDE | {"memory.vllm_share": 0.3, "train.micro_batch_size": 1})
+    whole, full = Gpu("card", int(100 * GB), int(100 * GB)), Gpu("card", int(100 * GB), int(40 * GB))
+    assert list(preflight.plan_problems(run, whole)) == []
+    (problem,) = preflight.plan_problems(run, full)
+    assert (problem.field, problem.level) == ("device", "error") and "card has 40.0 of 100.0 GB free" in problem.text
+    assert list(preflight.plan_problems(run, full, waits=True)) == []
+
+
+def test_what_is_moved_off_the_gpu_needs_main_memory():
+    run = resolve("guide-single-gpu", GUIDE | {"memory.adam_offload": True})
+    card = Gpu("card", int(100 * GB), int(100 * GB))
+    assert list(preflight.plan_problems(run, card, main=int(200 * GB))) == []
+    (problem,) = preflight.plan_problems(run, card, main=int(8 * GB))
+    assert (problem.field, problem.level) == ("memory.adam_offload", "warning") and "8.0 GB are free" in problem.text
+    assert list(preflight.plan_problems(run, card, waits=True, main=int(8 * GB))) == []
+
+
 def test_of_a_model_whose_shape_is_not_known_nothing_is_said(tmp_path):
     unreadable = resolve("cpu-demo", {"device": "cuda", "policy": model(tmp_path / "model", parameters=10_000)})
     assert list(preflight.plan_problems(unreadable, Gpu("small", 100_000, 100_000))) == []
