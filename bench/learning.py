@@ -18,7 +18,7 @@ sys.path.insert(0, str(PROJECT))
 
 from bench.learning_report import table, write  # noqa: E402
 from bench.other_agent import supervised  # noqa: E402
-from launcher import config, evaluations  # noqa: E402
+from launcher import config, evaluation_work, evaluations  # noqa: E402
 from launcher.config import DEMO_MODEL  # noqa: E402
 from launcher.evaluations import Request  # noqa: E402
 from launcher.rundir import RunDir  # noqa: E402
@@ -70,7 +70,7 @@ def train(runs: Runs, arm: Arm, seed: int, steps: int) -> RunDir:
 def measure(runs: Runs, run: RunDir, cases: int) -> dict[str, float | None]:
     """The final model, and the start model beside it, on notes that no run was trained on."""
     one = evaluations.create(runs, Request(models=(DEMO_MODEL, run.id), cases=cases, attack=True))
-    ended = evaluations.work(runs, one)
+    ended = evaluation_work.work(runs, one)
     if ended.state != "done":
         raise RuntimeError(f"evaluation {one.id}: {ended.reason}")
     found = evaluations.result(one)

@@ -397,7 +397,7 @@ def do_ingest(asked) -> int:
     here = Runs.here()
     with Store(here.store_path) as store:
         counts = {run.id: report.counts(ingest(store, run.path)) for run in rundir.every(here.folder)}
-        evaluations.refresh(here, store)
+        evaluation_verbs.complain(evaluations.refresh(here, store))
     say({"runs": counts}, asked, f"read the files of {len(counts)} runs")
     return 0
 

@@ -87,12 +87,12 @@ def _free(runs: Path, name: str) -> bool:
 
 
 def _goes_on(run: RunDir) -> bool:
-    """Of a run whose state cannot be read, its processes tell."""
+    """Of a run whose state cannot be read, and of an evaluation, which is no run, its processes tell."""
     try:
         now = state.read(run)
     except Unreadable:
-        return bool(process.marked(run.id))
-    return now is not None and now.state == state.RUNNING
+        now = None
+    return now.state == state.RUNNING if now else bool(process.marked(run.id))
 
 
 def give(runs: Path, names: Sequence[str], run: str) -> None:

@@ -9,8 +9,9 @@ from launcher.config import DEMO_MODEL, RunConfig
 from launcher.prepare import WARM_START
 from launcher.rundir import RunDir
 from launcher.runs import DEMO_MODEL_FOLDER, Refused, Runs, config_of
-from medical_team import prompts
+from medical_team import demo_model, prompts
 from medical_team.evaluation import Player, sets
+from medical_team.opponents import SAVED_LAST
 
 START = "start"
 _OF_RUN = re.compile(r"(?P<run>\d{8}-\d{6}-[0-9a-f]{4})(?:@(?P<at>start|\d+))?")
@@ -21,14 +22,23 @@ def player(runs: Runs, name: str, style: prompts.Style | None) -> Player:
     """What `name` stands for. Errors: Refused, UnknownRun, Unreadable."""
     if found := _OF_RUN.fullmatch(name):
         return _of_run(rundir.find(runs.folder, found["run"]), name, found["at"])
-    path = DEMO_MODEL_FOLDER if name == DEMO_MODEL else Path(name)
+    if name == DEMO_MODEL:
+        return demo(DEMO_MODEL_FOLDER, style)
+    path = Path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise Refused(f"{path} holds no model: there is no config.json in it")
         return _of_folder(path, name, style)
-    if not _HUB.fullmatch(name) or name == DEMO_MODEL:
+    if not _HUB.fullmatch(name):
         raise Refused(f"{name!r} is no run, no checkpoint (ID@STEP), no folder and no hub name")
     return Player(name=name, model=name, style=style or "full")
+
+
+def demo(folder: Path, style: prompts.Style | None = None) -> Player:
+    """The demo model that is built in this folder. Errors: Refused for one that is missing or out of date."""
+    if problem := demo_model.check(folder):
+        raise Refused(problem)
+    return Player(name=DEMO_MODEL, model=str(folder.resolve()), style=style or "short")
 
 
 def _of_folder(path: Path, name: str, style: prompts.Style | None) -> Player:
@@ -53,7 +63,7 @@ def _of_run(run: RunDir, name: str, at: str | None) -> Player:
             raise Refused(f"run {run.id} has no final model; it has: {', '.join(choices(run))}")
         return Player(model=str(run.model), **told)
     whole, parts = run.checkpoints / f"global_step{at}_hf", run.checkpoints / "_actor" / f"global_step{at}"
-    if (whole / "config.json").exists():
+    if (whole / SAVED_LAST).exists():
         return Player(model=str(whole), **told)
     if not parts.is_dir():
         raise Refused(f"run {run.id} has no checkpoint of step {at}; it has: {', '.join(choices(run))}")
@@ -62,7 +72,8 @@ def _of_run(run: RunDir, name: str, at: str | None) -> Player:
 
 def choices(run: RunDir) -> list[str]:
     """The names of all models of a run, in the order of their making."""
-    folders = (*run.checkpoints.glob("global_step*_hf"), *run.checkpoints.glob("_actor/global_step*"))
+    whole = (folder for folder in run.checkpoints.glob("global_step*_hf") if (folder / SAVED_LAST).exists())
+    folders = (*whole, *run.checkpoints.glob("_actor/global_step*"))
     steps = {int(found[1]) for one in folders if (found := re.fullmatch(r"global_step(\d+)(?:_hf)?", one.name))}
     final = [run.id] if (run.model / "config.json").exists() else []
     return [f"{run.id}@{START}", *(f"{run.id}@{step}" for step in sorted(steps)), *final]

@@ -3,10 +3,11 @@
 import argparse
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from launcher import evaluation_result, evaluations, report, store_evaluations
+from launcher import evaluation_result, evaluation_work, evaluations, report, store_evaluations
 from launcher.evaluations import Request
+from launcher.reading import Unreadable
 from launcher.runs import Runs
 from launcher.store import Store
 from launcher.store_evaluations import EvaluationRow
@@ -55,7 +56,7 @@ def do_evaluate(asked, say) -> int:
     here = Runs.here()
     one = evaluations.find(here, asked.work) if asked.work else evaluations.create(here, request_of(asked))
     print(f"evaluation {one.id}", file=sys.stderr)
-    done = evaluations.work(here, one, Told())
+    done = evaluation_work.work(here, one, Told())
     if done.state != "done":
         print(f"error: {done.reason}", file=sys.stderr)
         return FAILED
@@ -79,18 +80,17 @@ def do_evaluations(asked, say) -> int:
     here = Runs.here()
     if asked.measure:
         with Store(here.store_path) as store:
-            evaluations.refresh(here, store)
+            complain(evaluations.refresh(here, store))
             found = store_evaluations.of_measure(store, asked.measure)
         say({"rows": [row._asdict() for row in found]}, asked,
             lambda: report.columns([ACROSS, *(across(row) for row in found)]))  # fmt: skip
         return 0
     if asked.id is None:
-        found = [(one, evaluations.look(one), evaluations.about(one)) for one in evaluations.every(here)]
-        answer = [{"id": one.id, "state": now.state, "notes": told.notes, "models": list(told.request.models)}
-                  for one, now, told in found]  # fmt: skip
-        rows = [("id", "state", "notes", "models")]
-        rows += [(one.id, now.state, told.notes, " ".join(told.request.models)) for one, now, told in found]
-        say({"evaluations": answer}, asked, lambda: report.columns(rows))
+        found = list(map(brief, evaluations.every(here)))
+        rows = [(*list(one.values())[:3], " ".join(one["models"]), one["reason"] or "") for one in found]
+        say(
+            {"evaluations": found}, asked, lambda: report.columns([("id", "state", "notes", "models", "reason"), *rows])
+        )
         return 0
     one = evaluations.find(here, asked.id)
     if asked.stop:
@@ -98,9 +98,26 @@ def do_evaluations(asked, say) -> int:
         say({"id": one.id, "stop": True}, asked, f"evaluation {one.id} will stop")
         return 0
     with Store(here.store_path) as store:
-        evaluations.refresh(here, store)
+        complain(evaluations.refresh(here, store))
     say(lambda: _answer(one), asked, lambda: _text(one))
     return 0
+
+
+def brief(one: evaluations.EvalDir) -> dict:
+    """What a list shows of an evaluation; of a damaged one, why it cannot be read."""
+    try:
+        now, told = evaluations.look(one), evaluations.about(one)
+    except Unreadable as error:
+        return {"id": one.id, "state": "unreadable", "notes": "", "models": [], "reason": str(error)}
+    return {
+        "id": one.id, "state": now.state, "notes": told.notes, "models": list(told.request.models), "reason": now.reason,
+    }  # fmt: skip
+
+
+def complain(problems: Iterable[str]) -> None:
+    """Says what had to be left out."""
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
 
 
 ACROSS = ("evaluation", "notes", "model", "role", "replies", "value [95 %]", "of")

@@ -1,23 +1,30 @@
-"""Evaluations: asked for, worked off by a process of their own, looked at. One folder each, in runs/evaluations."""
+"""Evaluations: asked for, looked at, indexed. One folder each, in runs/evaluations; `evaluation_work` works them off."""
 
+import fcntl
 import os
-import re
-import signal
-import subprocess
+import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from launcher import engine, evaluation_models, evaluation_result, process, rundir, store_evaluations
+from launcher import (
+    devices,
+    evaluation_devices,
+    evaluation_models,
+    evaluation_result,
+    process,
+    rundir,
+    store_evaluations,
+)
 from launcher.config import DEMO_MODEL
 from launcher.process import Identity
-from launcher.reading import reading
+from launcher.reading import Unreadable, reading
 from launcher.rundir import PROJECT, UnknownRun, read_json, write_json
 from launcher.runs import Refused, Runs
 from launcher.store import Store
@@ -27,9 +34,7 @@ from medical_team.evaluation import How, Job, Progress, sets
 from medical_team.evaluation.sets import DEMO, NoteSet, View
 from medical_team.judge.settings import JudgeSettings
 
-TICK = 0.3
-GRACE = 10.0
-"""Seconds that the worker is given to end by itself."""
+Ending = Literal["done", "stopped", "failed"]
 
 
 class Request(BaseModel):
@@ -72,7 +77,7 @@ class State(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    state: Literal["running", "done", "stopped", "failed"] = "running"
+    state: Literal["running"] | Ending = "running"
     worker: Identity | None = None
     started: float
     ended: float | None = None
@@ -114,6 +119,7 @@ class EvalDir:
 
     about = property(lambda self: self.path / "evaluation.json")
     state = property(lambda self: self.path / "state.json")
+    lock = property(lambda self: self.path / "state.lock")
     stop = property(lambda self: self.path / "stop")
     log = property(lambda self: self.path / "worker.log")
     result = property(lambda self: self.path / evaluation_result.RESULT)
@@ -151,21 +157,58 @@ def result(one: EvalDir) -> evaluation_result.Result | None:
 
 
 def progress(one: EvalDir) -> Progress | None:
+    """None before the worker told of any. Errors: Unreadable."""
     path = one.path / ev.PROGRESS
-    return Progress.model_validate_json(path.read_bytes()) if path.exists() else None
+    with reading(path):
+        return Progress.model_validate_json(path.read_bytes()) if path.exists() else None
 
 
 def look(one: EvalDir) -> State:
-    """The state, made true: an evaluation whose process is gone has failed. Errors: Unreadable."""
-    with reading(one.state):
-        now = State.model_validate(read_json(one.state))
+    """The state, made true: an evaluation whose process is gone has failed, and what that left is ended.
+
+    Errors: Unreadable.
+    """
+    now = _read(one)
     if now.state == "running" and now.worker and not process.alive(now.worker):
-        now = _end(one, now, "failed", "its process ended before it was done")
+        process.end(one.id, None)
+        now = end(one, "failed", "its process ended before it was done")
     return now
+
+
+def _read(one: EvalDir) -> State:
+    with reading(one.state):
+        return State.model_validate(read_json(one.state))
+
+
+@contextmanager
+def _held(one: EvalDir) -> Iterator[State]:
+    """The state as it is, which is this process's to change."""
+    with one.lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield _read(one)
+
+
+def belongs_to(one: EvalDir, worker: Identity | None) -> None:
+    """Writes down the launcher's process that works the evaluation off; one that has ended stays as it is."""
+    with _held(one) as now:
+        if now.state == "running":
+            write_json(one.state, now.model_copy(update={"worker": worker}).model_dump(mode="json"))
+
+
+def end(one: EvalDir, how: Ending, reason: str | None = None) -> State:
+    """Writes the end down and takes the copies of models away; whoever is second finds how it ended. Errors: Unreadable."""
+    with _held(one) as now:
+        if now.state == "running":
+            shutil.rmtree(one.path / ev.MODELS, ignore_errors=True)
+            now = now.model_copy(update={"state": how, "ended": time.time(), "reason": reason})
+            write_json(one.state, now.model_dump(mode="json"))
+        return now
 
 
 def create(runs: Runs, request: Request) -> EvalDir:
     """Writes the evaluation's folder; starts nothing. Errors: Refused, UnknownRun, DataError, OSError, Unreadable."""
+    if request.device == devices.GPUS:
+        evaluation_devices.free(runs.folder)
     players = tuple(evaluation_models.player(runs, name, request.style) for name in dict.fromkeys(request.models))
     found = notes_of(request)
     seen = set() if request.keep_seen else evaluation_models.taught(runs, request.models)
@@ -209,7 +252,7 @@ def start(runs: Runs, one: EvalDir) -> None:
     argv = [sys.executable, "-m", "launcher", "evaluate", "--work", one.id]
     env = os.environ | {"SECOND_OPINION_RUNS": str(runs.folder)}
     who = process.detach(argv, env, one.path / "launcher.log", PROJECT)
-    write_json(one.state, look(one).model_copy(update={"worker": who}).model_dump(mode="json"))
+    belongs_to(one, who)
 
 
 def stop(one: EvalDir) -> None:
@@ -217,73 +260,6 @@ def stop(one: EvalDir) -> None:
     if look(one).state != "running":
         raise Refused(f"evaluation {one.id} is not running")
     one.stop.touch()
-
-
-def work(runs: Runs, one: EvalDir, say: Callable[[Progress], None] = lambda now: None) -> State:
-    """Sees the evaluation through to its end, in this process."""
-    now = look(one).model_copy(update={"worker": process.identify(os.getpid())})
-    write_json(one.state, now.model_dump(mode="json"))
-    try:
-        if why := _ask_models(one, say):
-            return _end(one, now, "stopped" if one.stop.exists() else "failed", why)
-        told = about(one)
-        evaluation_result.write(one.path, evaluation_result.compute(one.path), told.source, told.text)
-    except BaseException as error:
-        _end(one, now, "failed", f"{type(error).__name__}: {error}")
-        raise
-    done = _end(one, now, "done", None)
-    with Store(runs.store_path) as store:
-        index(store, one)
-    return done
-
-
-def _ask_models(one: EvalDir, say: Callable[[Progress], None]) -> str | None:
-    """Runs the worker; returns why it did not finish, None if it did."""
-    settings = Job.model_validate_json((one.path / ev.JOB).read_bytes())
-    found = engine.find(settings.device)
-    if found is None:
-        return engine.missing(settings.device)
-    environment = {key: value for key, value in os.environ.items() if key not in engine.UNSET[settings.device]}
-    environment |= engine.environment(settings.device, found.versions) | _offline(settings)
-    child = process.spawn(
-        [str(found.python), "-m", "medical_team.evaluation.worker", str(one.path)], environment, one.log, PROJECT
-    )
-    try:
-        while child.poll() is None:
-            if one.stop.exists():
-                return "stopped as asked"
-            if told := progress(one):
-                say(told)
-            time.sleep(TICK)
-    finally:
-        _finish(child)
-    return None if child.returncode == 0 else f"the worker failed: {_last_line(one.log)}; {one.log} has all of it"
-
-
-def _offline(settings: Job) -> Mapping[str, str]:
-    return {"HF_HUB_OFFLINE": "1"} if all(Path(one.model).is_dir() for one in settings.players) else {}
-
-
-def _finish(child: subprocess.Popen) -> None:
-    """Ends the worker and whatever it started, if that still runs."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE)
-            return
-
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b: ", line)]
-    return (errors or lines or ["it said nothing"])[-1].strip()[-500:]
-
-
-def _end(one: EvalDir, now: State, how: str, reason: str | None) -> State:
-    ended = State(state=how, worker=now.worker, started=now.started, ended=time.time(), reason=reason)
-    write_json(one.state, ended.model_dump(mode="json"))
-    return ended
 
 
 def index(store: Store, one: EvalDir) -> None:
@@ -295,9 +271,13 @@ def index(store: Store, one: EvalDir) -> None:
         )
 
 
-def refresh(runs: Runs, store: Store) -> None:
-    """The rows of every evaluation that is done and not in the index."""
-    known = store_evaluations.known(store)
+def refresh(runs: Runs, store: Store) -> list[str]:
+    """Takes the rows of every evaluation that is done and not in the index; why some could not be taken."""
+    known, problems = store_evaluations.known(store), []
     for one in every(runs):
         if one.id not in known and one.result.exists():
-            index(store, one)
+            try:
+                index(store, one)
+            except Unreadable as error:
+                problems.append(str(error))
+    return problems

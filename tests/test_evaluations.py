@@ -2,22 +2,39 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import written_run
 from pydantic import ValidationError
 
-from launcher import engine, evaluation_models, evaluations, prepare, store_evaluations
+from launcher import (
+    devices,
+    engine,
+    evaluation_devices,
+    evaluation_models,
+    evaluation_work,
+    evaluations,
+    prepare,
+    process,
+    store_evaluations,
+)
 from launcher.__main__ import main
 from launcher.evaluations import Request
 from launcher.rundir import RunDir, UnknownRun, write_json
 from launcher.runs import Refused, Runs
 from launcher.store import Store
 from medical_team import data, demo_world
+from medical_team.demo_model import Skill, recipe_fingerprint
 from medical_team.evaluation import Job
+from medical_team.judge.settings import JudgeSettings
+from medical_team.opponents import SAVED_LAST
 from medical_team.types import Case, ErrorType
 
 PROJECT = Path(__file__).parent.parent
@@ -203,17 +220,119 @@ def test_names_of_models(fake_worker, models):
         of(run.id)
     for step in (20, 40):
         (run.checkpoints / "_actor" / f"global_step{step}").mkdir(parents=True)
-    (run.checkpoints / "global_step40_hf").mkdir()
-    write_json(run.checkpoints / "global_step40_hf" / "config.json", {})
+    for step, last in ((40, SAVED_LAST), (50, "config.json")):  # the second was broken off while it was saved
+        (run.checkpoints / f"global_step{step}_hf").mkdir()
+        write_json(run.checkpoints / f"global_step{step}_hf" / last, {})
     assert evaluation_models.choices(run) == [f"{run.id}@{at}" for at in ("start", 20, 40)]
     assert of(f"{run.id}@20").checkpoint == run.checkpoints / "_actor" / "global_step20"
     assert of(f"{run.id}@40").model.endswith("global_step40_hf") and of(f"{run.id}@40").checkpoint is None
     assert of(f"{run.id}@20").style == "short" and of(models[0]).style == "full" and of("org/name").model == "org/name"
-    for wrong in (f"{run.id}@30", "no folder/of/mine", "../x", "", "a;b"):
+    for wrong in (f"{run.id}@30", f"{run.id}@50", "no folder/of/mine", "../x", "", "a;b"):
         with pytest.raises(Refused):
             of(wrong)
     with pytest.raises(UnknownRun):
         of("20990101-000000-aaaa")
+
+
+def test_the_demo_model_must_be_built_and_be_of_today(tmp_path):
+    with pytest.raises(Refused, match=r"no finished demo model; run `\./run\.sh setup`"):
+        evaluation_models.demo(tmp_path)
+    skill = Skill(*[1.0] * 7, threshold=0.95, seed=0, steps=1, seconds=1.0, recipe="of other tables")
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        write_json(tmp_path / name, {})
+    write_json(tmp_path / "skill.json", asdict(skill))
+    with pytest.raises(Refused, match="built from other demo tables"):
+        evaluation_models.demo(tmp_path)
+    write_json(tmp_path / "skill.json", asdict(replace(skill, recipe=recipe_fingerprint())))
+    assert evaluation_models.demo(tmp_path).style == "short"
+
+
+def test_a_damaged_evaluation_is_listed_with_the_reason_and_the_others_as_ever(fake_worker, models, capsys):
+    ids = []
+    for _ in range(4):
+        evaluate(models[0], "--cases", "3", "--json")
+        ids.append(json.loads(capsys.readouterr().out)["id"])
+    good, bad_about, bad_state, bad_result = (evaluations.find(fake_worker, id) for id in ids)
+    bad_about.about.write_text("{", encoding="utf-8")
+    bad_state.state.write_text('{"state": "sleeping"}', encoding="utf-8")
+    bad_result.result.write_text("[]", encoding="utf-8")
+    assert main(["evaluations", "--json"]) == 0
+    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)["evaluations"]}
+    assert [rows[id]["state"] for id in ids] == ["done", "unreadable", "unreadable", "done"]
+    assert str(bad_about.about) in rows[bad_about.id]["reason"] and main(["evaluations"]) == 0
+    fake_worker.store_path.unlink()
+    assert main(["ingest"]) == 0
+    told = capsys.readouterr().err
+    assert f"left out: {bad_about.about}" in told and f"left out: {bad_result.result}" in told
+    with Store(fake_worker.store_path) as store:
+        found = {row.evaluation for row in store_evaluations.of_measure(store, "accuracy")}
+    assert found == {good.id, bad_state.id}
+
+
+def test_who_is_second_to_end_an_evaluation_changes_nothing(fake_worker, models):
+    """Whoever looked before it was done, and found its process gone after, must not call it failed."""
+    one = evaluations.create(fake_worker, Request(models=models))
+    assert evaluations.end(one, "done").state == "done"
+    assert evaluations.end(one, "failed", "too late").state == "done" and evaluations.look(one).reason is None
+    evaluations.belongs_to(one, None)
+    assert evaluations.look(one).state == "done"
+
+
+def test_what_a_killed_evaluation_left_is_ended(fake_worker, models, monkeypatch):
+    monkeypatch.setenv("FAKE_WORKER", "hang")
+    one = evaluations.create(fake_worker, Request(models=models))
+    (one.path / "models" / "0").mkdir(parents=True)
+    evaluations.start(fake_worker, one)
+    wait(one, lambda now: evaluations.progress(one))
+    os.kill(evaluations.look(one).worker.pid, signal.SIGKILL)
+    assert process.marked(one.id)
+    assert wait(one, lambda now: now.state != "running").state == "failed"
+    assert process.marked(one.id) == [] and not (one.path / "models").exists()
+
+
+def test_models_put_together_for_an_evaluation_are_gone_with_its_end(fake_worker, models):
+    one = evaluations.create(fake_worker, Request(models=models, cases=3))
+    (one.path / "models" / "0").mkdir(parents=True)
+    assert evaluation_work.work(fake_worker, one).state == "done" and not (one.path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("attack", "judge", "offline"),
+    [(False, {"kind": "local"}, True), (True, {"kind": "local"}, False), (True, {"kind": "local", "model": "."}, True),
+     (True, {}, True)],
+)  # fmt: skip
+def test_an_evaluation_is_offline_unless_a_model_must_be_fetched(fake_worker, models, attack, judge, offline):
+    request = Request(models=models, attack=attack, judge=JudgeSettings(**judge))
+    one = evaluations.create(fake_worker, request)
+    job = Job.model_validate_json((one.path / "job.json").read_bytes())
+    assert (evaluation_work.offline(job) == {"HF_HUB_OFFLINE": "1"}) is offline
+
+
+def test_an_evaluation_on_a_gpu_and_a_run_keep_out_of_each_others_way(fake_worker, models, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    here, request = fake_worker, Request(models=models, device="cuda")
+    one = evaluations.create(here, request)
+    with evaluation_devices.held(here.folder, one.id, "cuda") as own:
+        assert own == {"CUDA_VISIBLE_DEVICES": "0"} and devices.free(here.folder, ["gpu-0", "gpu-1"]) == ["gpu-1"]
+        with devices.held(here.folder, ["gpu-1"]), pytest.raises(Refused, match="every GPU is taken"):
+            evaluations.create(here, request)
+        with devices.held(here.folder, ["gpu-1"]):
+            assert evaluation_work.work(here, one).state == "failed"
+        assert "every GPU is taken" in evaluations.look(one).reason
+    assert devices.free(here.folder, ["gpu-0", "gpu-1"]) == ["gpu-0", "gpu-1"]
+    with evaluation_devices.held(here.folder, one.id, "cpu") as own:
+        assert own == {} and devices.free(here.folder, ["cpu"]) == ["cpu"]
+
+
+def test_the_gpu_of_a_killed_evaluation_is_free_when_its_worker_is_gone(fake_worker):
+    devices.give(fake_worker.folder, ["gpu-0"], "20260102-030405-beef")
+    left = subprocess.Popen(["sleep", "60"], env=process.mark("20260102-030405-beef"))
+    try:
+        assert devices.free(fake_worker.folder, ["gpu-0"]) == []
+    finally:
+        left.kill()
+        left.wait()
+    assert devices.free(fake_worker.folder, ["gpu-0"]) == ["gpu-0"]
 
 
 def test_wrong_requests_are_refused(fake_worker, models, tmp_path, capsys):

@@ -116,7 +116,7 @@ def build(shared: Shared) -> None:
 
     def end(id: str | None) -> tuple:
         if id:
-            with suppress(Refused):
+            with suppress(Refused, UnknownRun, Unreadable):
                 evaluations.stop(evaluations.find(shared.runs, id))
         return look(shared, id)
 
@@ -150,13 +150,16 @@ def models(shared: Shared, chosen: str) -> list[str]:
 
 
 def listed(shared: Shared) -> list[tuple[str, str]]:
-    """What the list says, and the id behind it; newest first. One whose files are damaged is left out."""
-    rows = []
-    for one in list(reversed(evaluations.every(shared.runs)))[:LISTED]:
-        with suppress(Unreadable):
-            told = evaluations.about(one)
-            rows.append((f"{one.id} · {told.notes} · {' → '.join(told.request.models)}"[:160], one.id))
-    return rows
+    """What the list says, and the id behind it; newest first. One whose files are damaged says why when it is chosen."""
+    return [(_line(one), one.id) for one in list(reversed(evaluations.every(shared.runs)))[:LISTED]]
+
+
+def _line(one: EvalDir) -> str:
+    try:
+        told = evaluations.about(one)
+    except Unreadable:
+        return f"{one.id} · unreadable"
+    return f"{one.id} · {told.notes} · {' → '.join(told.request.models)}"[:160]
 
 
 def look(shared: Shared, id: str | None) -> tuple:
@@ -184,11 +187,12 @@ def _shown(one: EvalDir) -> tuple[str, bool]:
 
 def across(shared: Shared, measure: str) -> str:
     """Every model's value, newest evaluation first. Only equal notes can be compared, so they are named."""
-    evaluations.refresh(shared.runs, shared.store)
+    problems = [tag("p", f"Left out: {why}", role="alert") for why in evaluations.refresh(shared.runs, shared.store)]
     found = store_evaluations.of_measure(shared.store, measure)[:MOST_ROWS]
     if not found:
-        return str(tag("p", "No evaluation has this measure.", class_="empty"))
-    return str(table(evaluation_verbs.ACROSS, [list(evaluation_verbs.across(row)) for row in found], "so-measures"))
+        return str(join(*problems, tag("p", "No evaluation has this measure.", class_="empty")))
+    rows = [list(evaluation_verbs.across(row)) for row in found]
+    return str(join(*problems, table(evaluation_verbs.ACROSS, rows, "so-measures")))
 
 
 def _served(path: Path) -> str:

@@ -128,6 +128,8 @@ class Progress(Record):
 NOTES, JOB, PROGRESS = "notes.jsonl", "job.json", "progress.json"
 PREDICTIONS, ATTACKS = "predictions.jsonl", "attacks.jsonl"
 """Files of an evaluation's folder."""
+MODELS = "models"
+"""Its folder for models that were put together from a trainer's checkpoint; gone when it has ended."""
 
 
 def write_lines(path: Path, records: Iterable[Record]) -> None:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from medical_team import evaluation as ev
 from medical_team import prompts
 from medical_team.evaluation import How, Job, Player
 
@@ -83,7 +84,7 @@ class Model:
 def loaded(player: Player, folder: Path, job: Job, asked: Sequence[Asked]) -> Iterator[Model]:
     source = player.model
     if player.checkpoint:
-        source = str(with_weights(player, folder / "models" / str(job.players.index(player))))
+        source = str(with_weights(player, folder / ev.MODELS / str(job.players.index(player))))
     model = Model(player, source, job, asked)
     try:
         yield model

@@ -9,7 +9,7 @@ import pytest
 from browser import dashboard, opened, violations
 from playwright.sync_api import expect
 
-from launcher import engine, evaluations
+from launcher import engine, evaluation_work, evaluations
 from launcher.evaluations import Request
 from launcher.rundir import write_json
 from launcher.runs import Runs
@@ -102,7 +102,7 @@ def test_the_page_is_accessible_and_fits_a_phone(here, monkeypatch, dark):
         monkeypatch.setenv(name, value)
     runs = Runs(folder / "runs")
     one = evaluations.create(runs, Request(models=(str(folder / "plain"), str(folder / HOSTILE)), cases=5))
-    assert evaluations.work(runs, one).state == "done"
+    assert evaluation_work.work(runs, one).state == "done"
     with (
         dashboard(folder / "runs", **variables) as address,
         opened(address, 390, dark=dark, path="?tab=evaluate") as page,
