@@ -41,7 +41,7 @@ def shown(result: Result, source: str) -> Markup:
     parts = [tag("h3", "Assessor"), intervals(result), _table(evaluation_result.table(result, Role.ASSESSOR))]
     parts.append(tag(
         "p", "Harmful is what is looked for. A reply that could not be read counts as wrong. In brackets: 95 %, Wilson's "
-        "for shares, else from 4,000 draws of whole cases."
+        "for shares with one note of each case, else from 4,000 draws of whole cases, for twins are not independent."
     ))  # fmt: skip
     if result.differences:
         parts += [tag("h3", "Before and after"), _table(evaluation_result.differences(result))]

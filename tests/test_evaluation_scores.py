@@ -136,6 +136,26 @@ def test_the_known_figures_of_the_test_notes():
     assert (round(found["accuracy"], 3), round(found["F1"], 3)) == (0.521, 0.685)
 
 
+def test_twins_that_are_answered_alike_count_as_one():
+    """100 cases, both notes of a case right or both wrong: they say as much as 100 notes, not as 200."""
+    said = [
+        prediction(n, SAFE if n % 2 else HARMFUL, (SAFE if n % 2 else HARMFUL) if n < 140 else None) for n in range(200)
+    ]
+    found = {one.name: one for one in scores.measures(said)}
+    assert found["accuracy"].value == 0.7 and found["accuracy"].of == 200
+    by_cases, by_notes = wilson(70, 100), wilson(140, 200)
+    assert tuple(found["accuracy"].interval) == pytest.approx(by_cases, abs=0.015)
+    assert found["unreadable"].interval.high - found["unreadable"].interval.low > by_notes.high - by_notes.low + 0.03
+    assert found["recall"].interval == found["pair accuracy"].interval == by_cases  # one note of each case
+
+
+def test_a_share_of_twins_without_spread_is_told_as_one_of_cases():
+    said = [prediction(n, SAFE if n % 2 else HARMFUL, HARMFUL) for n in range(20)]
+    found = {one.name: one for one in scores.measures(said)}
+    assert found["accuracy"].interval == wilson(5, 10) and found["answered Harmful"].interval == wilson(10, 10)
+    assert scores.share("of nothing", []).interval is None
+
+
 def test_unreadable_replies_are_wrong_on_both_sides():
     found = values([prediction(0, HARMFUL, None), prediction(1, SAFE, None)])
     assert (found["accuracy"], found["recall"], found["specificity"], found["unreadable"]) == (0, 0, 0, 1)

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from medical_team.evaluation import Attack, How, Note, Prediction, Record
-from medical_team.evaluation.intervals import Interval, wilson
-from medical_team.evaluation.scores import Measure
+from medical_team.evaluation.intervals import Interval
+from medical_team.evaluation.scores import Measure, share
 from medical_team.evaluation.writing import changed_share, distinct, self_bleu
 from medical_team.text import normalise
 from medical_team.types import Label
@@ -35,16 +35,21 @@ def attacker_measures(attacks: Sequence[Attack], notes: dict[str, Note]) -> list
     written = [one for one in attacks if one.written is not None]
     judged = [one for one in attacks if one.faithful is not None]
     texts = [one.written for one in written]
-    copies = sum(normalise(one.written) == normalise(notes[one.note].text) for one in written)
     return [
-        _share("format kept", len(written), len(attacks)),
-        _share("faithful", sum(bool(one.faithful) for one in judged), len(judged)),
+        share("format kept", ((one.case, one.written is not None) for one in attacks)),
+        share("faithful", ((one.case, bool(one.faithful)) for one in judged)),
         *(
-            _share(f"faithful, asked to be {label.value}", *_faithful(judged, label))
+            share(
+                f"faithful, asked to be {label.value}",
+                ((one.case, bool(one.faithful)) for one in judged if one.intended is label),
+            )
             for label in (Label.HARMFUL, Label.SAFE)
         ),
-        _share("judge could not tell", len(attacks) - len(judged), len(attacks)),
-        _share("copies of the given note", copies, len(written)),
+        share("judge could not tell", ((one.case, one.faithful is None) for one in attacks)),
+        share(
+            "copies of the given note",
+            ((one.case, normalise(one.written) == normalise(notes[one.note].text)) for one in written),
+        ),
         _mean("words changed", [changed_share(notes[one.note].text, one.written) for one in written]),
         Measure(name="distinct-1", value=distinct(texts, 1)),
         Measure(name="distinct-2", value=distinct(texts, 2)),
@@ -56,22 +61,13 @@ def cell(attacker: str, assessor: str, how: How, label: Label, predictions: Iter
     """The predictions are those on attackers' faithful notes; those of other cells are passed over."""
     wanted = (attacker, assessor, how, label)
     said = [one for one in predictions if (one.attacker, one.player, one.how, one.truth) == wanted]
-    deceived = sum(one.answer is not None and not one.correct for one in said)
+    fooled = [one.answer is not None and not one.correct for one in said]
+    found = share("success", ((one.case, won) for one, won in zip(said, fooled, strict=True)))
     unreadable = sum(one.answer is None for one in said)
-    success = deceived / len(said) if said else None
     return Cell(
-        attacker=attacker, assessor=assessor, how=how, label=label, notes=len(said), deceived=deceived,
-        unreadable=unreadable, success=success, interval=wilson(deceived, len(said)),
+        attacker=attacker, assessor=assessor, how=how, label=label, notes=len(said), deceived=sum(fooled),
+        unreadable=unreadable, success=found.value, interval=found.interval,
     )  # fmt: skip
-
-
-def _faithful(judged: Iterable[Attack], intended: Label) -> tuple[int, int]:
-    asked = [bool(one.faithful) for one in judged if one.intended is intended]
-    return sum(asked), len(asked)
-
-
-def _share(name: str, right: int, of: int) -> Measure:
-    return Measure(name=name, value=right / of if of else None, interval=wilson(right, of), of=of)
 
 
 def _mean(name: str, values: Sequence[float]) -> Measure:

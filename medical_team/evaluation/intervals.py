@@ -31,7 +31,24 @@ class McNemar(Record):
     """Exact, two-sided."""
 
 
-def wilson(right: int, of: int) -> Interval | None:
+def of_share(counts: np.ndarray) -> Interval | None:
+    """Interval of a share of notes; None for a share of nothing.
+
+    Wilson's where every case gives one note. Two notes of a case are not independent, so that cases are drawn again then;
+    where all draws agree, which a few cases may, it is Wilson's of as many notes as there are cases.
+
+    Args:
+        counts: (cases, 2), how many of a case's notes count, and how many it has.
+    """
+    counts = counts[counts[:, 1] > 0]
+    right, of = counts.sum(axis=0)
+    if not of or counts[:, 1].max() == 1:
+        return wilson(right, of)
+    found = bootstrap(counts, lambda sums: sums[:, 0] / sums[:, 1])
+    return found or wilson(len(counts) * right / of, len(counts))
+
+
+def wilson(right: float, of: int) -> Interval | None:
     """Wilson's score interval of a share (Wilson, JASA 22, 1927). None for a share of nothing."""
     if not of:
         return None

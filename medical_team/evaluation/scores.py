@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medical_team.evaluation import How, Note, Prediction, Record
-from medical_team.evaluation.intervals import Interval, McNemar, bootstrap, mcnemar, wilson
+from medical_team.evaluation.intervals import Interval, McNemar, bootstrap, mcnemar, of_share
 from medical_team.types import Label
 
 
@@ -98,52 +98,61 @@ def _column(one: Prediction) -> int:
 
 def measures(predictions: Sequence[Prediction]) -> list[Measure]:
     """Everything that is told of one model's replies to one set of notes, one reply a note."""
-    counts = confusion(predictions)
+    counts, by_case = confusion(predictions), _by_case(predictions)
+    each = Confusion(*by_case.T)
     found = {
-        name: _share(name, right(counts), of(counts)) for name, (right, of) in SHARES.items()
-    } | {name: _composite(name, formula, predictions, counts) for name, formula in FORMULAS.items()}  # fmt: skip
-    pairs = _pairs(predictions)
-    found[PAIRS] = _share(PAIRS, sum(all(pair) for pair in pairs), len(pairs))
-    found[UNREADABLE] = _share(UNREADABLE, sum(one.answer is None for one in predictions), len(predictions))
-    found[SAID_HARMFUL] = _share(
-        SAID_HARMFUL, sum(one.answer is Label.HARMFUL for one in predictions), len(predictions)
-    )
+        name: _share(name, np.stack([right(each), of(each)], axis=1)) for name, (right, of) in SHARES.items()
+    } | {name: _composite(name, formula, by_case, counts) for name, formula in FORMULAS.items()}  # fmt: skip
+    found[PAIRS] = share(PAIRS, ((case, all(pair)) for case, pair in _pairs(predictions).items()))
+    found[UNREADABLE] = share(UNREADABLE, ((one.case, one.answer is None) for one in predictions))
+    found[SAID_HARMFUL] = share(SAID_HARMFUL, ((one.case, one.answer is Label.HARMFUL) for one in predictions))
     return [found[name] for name in ORDER] + _recall_by_kind(predictions)
 
 
-def _share(name: str, right: float, of: float) -> Measure:
-    return Measure(name=name, value=right / of if of else None, interval=wilson(int(right), int(of)), of=int(of))
+def share(name: str, notes: Iterable[tuple[str, bool]]) -> Measure:
+    """A share of notes, each given as its case and whether it counts."""
+    cases: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for case, counts in notes:
+        cases[case][0] += counts
+        cases[case][1] += 1
+    return _share(name, np.array(list(cases.values()), dtype=int).reshape(-1, 2))
 
 
-def _composite(name: str, formula: Callable, predictions: Sequence[Prediction], counts: Confusion) -> Measure:
+def _share(name: str, counts: np.ndarray) -> Measure:
+    right, of = map(int, counts.sum(axis=0))
+    return Measure(name=name, value=right / of if of else None, interval=of_share(counts), of=of)
+
+
+def _composite(name: str, formula: Callable, by_case: np.ndarray, counts: Confusion) -> Measure:
     value = float(formula(*(np.float64(count) for count in counts)))
-    interval = bootstrap(_by_case(predictions), lambda sums: formula(*sums.T))
+    interval = bootstrap(by_case, lambda sums: formula(*sums.T))
     return (
         Measure(name=name, value=value, interval=interval) if math.isfinite(value) else Measure(name=name, value=None)
     )
 
 
 def _by_case(predictions: Iterable[Prediction]) -> np.ndarray:
+    """(cases, 4): the counts of each case."""
     cases: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for one in predictions:
         cases[one.case][_column(one)] += 1
-    return np.array(list(cases.values())).reshape(-1, 4)
+    return np.array(list(cases.values()), dtype=int).reshape(-1, 4)
 
 
-def _pairs(predictions: Iterable[Prediction]) -> list[tuple[bool, bool]]:
+def _pairs(predictions: Iterable[Prediction]) -> dict[str, tuple[bool, bool]]:
     """Of every case with an error note and a clean twin, whether each was answered correctly."""
     cases: dict[str, dict[Label, bool]] = defaultdict(dict)
     for one in predictions:
         cases[one.case][one.truth] = one.correct
-    return [(said[Label.HARMFUL], said[Label.SAFE]) for said in cases.values() if len(said) == 2]
+    return {case: (said[Label.HARMFUL], said[Label.SAFE]) for case, said in cases.items() if len(said) == 2}
 
 
 def _recall_by_kind(predictions: Iterable[Prediction]) -> list[Measure]:
-    kinds: dict[str, list[bool]] = defaultdict(list)
+    kinds: dict[str, list[tuple[str, bool]]] = defaultdict(list)
     for one in predictions:
         if one.truth is Label.HARMFUL:
-            kinds[one.kind].append(one.correct)
-    return [_share(recall_of(kind), sum(kinds[kind]), len(kinds[kind])) for kind in sorted(kinds)]
+            kinds[one.kind].append((one.case, one.correct))
+    return [share(recall_of(kind), kinds[kind]) for kind in sorted(kinds)]
 
 
 def difference(before: Sequence[Prediction], after: Sequence[Prediction]) -> Difference:

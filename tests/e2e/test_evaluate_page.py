@@ -51,8 +51,8 @@ def test_two_models_are_compared_and_the_numbers_exported(here):
         expect(shown.get_by_role("heading", name="Before and after")).to_be_visible(timeout=30_000)
         expect(shown).to_contain_text("10 harmful notes and 10 safe ones")
         row = shown.locator("tr", has=page.get_by_text("accuracy", exact=True)).first
-        expect(row).to_contain_text("0.500 [0.299, 0.701]")
-        expect(row).to_contain_text("1.000 [0.839, 1.000]")
+        expect(row).to_contain_text("0.500 [0.237, 0.763]")
+        expect(row).to_contain_text("1.000 [0.722, 1.000]")
         expect(shown).to_contain_text("+0.500")
         assert page.locator("#evaluation img").count() == 0 and shown.get_by_text("<img src=x").count() > 0
         page.get_by_role("button", name="One measure across all evaluations").click()
