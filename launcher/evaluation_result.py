@@ -15,6 +15,8 @@ from medical_team.evaluation.scores import Difference, Measure
 from medical_team.types import Label, Role
 
 RESULT = "result.json"
+EXPORTS = ("table.md", "table.csv", "differences.csv", "matrix.csv", "predictions.csv", RESULT)
+"""Two of them are only written where there is something in them: differences.csv of two models, matrix.csv of attacks."""
 
 
 class Scored(Record):
@@ -95,6 +97,52 @@ def rows(result: Result) -> list[Row]:
         for column in result.columns
         for one in column.measures
     ]
+
+
+class Compared(NamedTuple):
+    """One difference, as differences.csv has it: accuracy after minus before, and McNemar's exact test."""
+
+    before: str
+    after: str
+    how: str
+    value: float
+    low: float | None
+    high: float | None
+    only_before: int
+    """Notes that the model before alone got right."""
+    only_after: int
+    p: float
+
+
+class Crossed(NamedTuple):
+    """One cell of the cross-play matrix, as matrix.csv has it."""
+
+    attacker: str
+    assessor: str
+    asked_for: str
+    how: str
+    notes: int
+    deceived: int
+    unreadable: int
+    success: float | None
+    low: float | None
+    high: float | None
+
+
+def compared(result: Result) -> list[Compared]:
+    return [
+        Compared(one.before, one.after, one.how, one.value, *(one.interval or (None, None)), one.test.only_first,
+                 one.test.only_second, one.test.p)
+        for one in result.differences
+    ]  # fmt: skip
+
+
+def crossed(result: Result) -> list[Crossed]:
+    return [
+        Crossed(one.attacker, one.assessor, one.label, one.how, one.notes, one.deceived, one.unreadable, one.success,
+                *(one.interval or (None, None)))
+        for one in result.cells
+    ]  # fmt: skip
 
 
 Table = tuple[tuple[str, ...], list[list[str]]]
@@ -178,8 +226,11 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def write(folder: Path, result: Result, source: str, about: str) -> None:
-    """result.json, table.csv, table.md and predictions.csv, beside the files that they are computed from."""
+    """EXPORTS, beside the files that they are computed from."""
     write_csv(folder / "table.csv", Row._fields, rows(result))
+    for name, kind, found in (("differences", Compared, compared(result)), ("matrix", Crossed, crossed(result))):
+        if found:
+            write_csv(folder / f"{name}.csv", kind._fields, found)
     (folder / "table.md").write_text(markdown(result, source, about), encoding="utf-8")
     fields = tuple(Prediction.model_fields)
     said = ev.read_lines(folder / ev.PREDICTIONS, Prediction)

@@ -6,6 +6,7 @@ import typing
 from collections.abc import Callable, Iterable
 
 from launcher import evaluation_result, evaluation_work, evaluations, report, store_evaluations
+from launcher.config import SettingError
 from launcher.evaluations import Request
 from launcher.reading import Unreadable
 from launcher.runs import Runs
@@ -28,9 +29,14 @@ def add(verb: Callable[..., argparse.ArgumentParser], say: Callable) -> None:
     evaluate.add_argument("--keep-seen", action="store_true", default=None, help=_help("keep_seen"))
     evaluate.add_argument("--device", choices=("cpu", "cuda"), help=_help("device"))
     evaluate.add_argument("--style", choices=("full", "short"), help=_help("style"))
+    evaluate.add_argument("--judge-from", metavar="ID", help=_help("judge_from"))
+    evaluate.add_argument(
+        "--judge", nargs="+", metavar="KEY=VALUE", help="settings of a judge of its own, as kind=local"
+    )
     for name, kind in (
         ("cases", int),
         ("temperature", float),
+        ("top_p", float),
         ("most_tokens", int),
         ("gpu_share", float),
         ("seed", int),
@@ -49,7 +55,15 @@ def _help(name: str) -> str:
 
 def request_of(asked: argparse.Namespace) -> Request:
     given = {name: getattr(asked, name, None) for name in Request.model_fields}
+    given["judge"] = dict(map(_setting, asked.judge)) if asked.judge else None
     return Request(**{name: value for name, value in given.items() if value not in (None, [])})
+
+
+def _setting(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise SettingError(f"--judge takes KEY=VALUE, not {word!r}")
+    return key, value
 
 
 def do_evaluate(asked, say) -> int:

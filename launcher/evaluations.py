@@ -22,9 +22,9 @@ from launcher import (
     rundir,
     store_evaluations,
 )
-from launcher.config import DEMO_MODEL
+from launcher.config import DEMO_MODEL, Rollout
 from launcher.process import Identity
-from launcher.reading import Unreadable, reading
+from launcher.reading import Unreadable, config_of, reading
 from launcher.rundir import PROJECT, UnknownRun, read_json, write_json
 from launcher.runs import Refused, Runs
 from launcher.store import Store
@@ -33,6 +33,9 @@ from medical_team import prompts
 from medical_team.evaluation import How, Job, Progress, sets
 from medical_team.evaluation.sets import DEMO, NoteSet, View
 from medical_team.judge.settings import JudgeSettings
+
+OF_NO_RUN = Rollout(max_new_tokens=512, max_len=1024)
+"""Sampling of models that are of no run."""
 
 Ending = Literal["done", "stopped", "failed"]
 
@@ -52,13 +55,15 @@ class Request(BaseModel):
     cases: int = Field(default=100, ge=1, le=100_000)
     """Cases of the demo world; each gives two notes."""
     how: tuple[How, ...] = Field(default=(How.GREEDY, How.SAMPLED), min_length=1)
-    """greedy: the likeliest words. sampled: at `temperature`, as in training."""
+    """greedy: the likeliest words. sampled: at `temperature` and `top_p`, as in training."""
     attack: bool = False
     """Let every model rewrite the notes too, and every model read the faithful rewrites of every one."""
     keep_seen: bool = False
     """Keep notes of cases that one of the runs was trained on. Otherwise they are left out, for all models."""
-    temperature: float = Field(default=1.0, gt=0, le=5)
-    """Of sampled replies and of attacks."""
+    temperature: float | None = Field(default=None, gt=0, le=5)
+    """Of sampled replies and of attacks. Without one: that of the first run among the models, else 1."""
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    """Share of the probability mass that those are sampled from. Without one: that of the first run, else 1."""
     most_tokens: int | None = Field(default=None, ge=1)
     """Most tokens of a reply. Without one: what the first run among the models allowed, else 512."""
     style: prompts.Style | None = None
@@ -69,7 +74,10 @@ class Request(BaseModel):
     seed: int = Field(default=42, ge=0, lt=2**31)
     """Of sampling."""
     judge: JudgeSettings | None = None
-    """Judge of the attacks. Without one: that of the first run among the models, else `reference`."""
+    """Judge of the attacks. Without one: that of `judge_from`, else of the first run among the models, else `reference`."""
+    judge_from: str | None = None
+    """A run whose judge is to judge the attacks. `reference`, which models of no run have without one, can tell only of the
+    demo's notes what an unknown rewrite means."""
 
 
 class State(BaseModel):
@@ -218,10 +226,10 @@ def create(runs: Runs, request: Request) -> EvalDir:
             f"every case of {found.name} was trained on by one of these runs: choose other notes, or keep_seen"
         )
     harmful, safe = sets.balance(kept)
+    settings = job(runs, request, players)
     now = time.time()
     made = EvalDir(folder(runs) / rundir.new_id(now))
     made.path.mkdir(parents=True)
-    settings = job(runs, request, players)
     (made.path / ev.JOB).write_text(settings.model_dump_json(indent=2), encoding="utf-8")
     ev.write_lines(made.path / ev.NOTES, kept)
     told = About(
@@ -238,12 +246,15 @@ def notes_of(request: Request) -> NoteSet:
 
 
 def job(runs: Runs, request: Request, players: tuple[ev.Player, ...]) -> Job:
+    """What is not asked for is as the first run among the models has it."""
     of_run = next((found for name in request.models if (found := evaluation_models.config(runs, name))), None)
-    tokens = request.most_tokens or (of_run.rollout.max_new_tokens if of_run else 512)
+    usual = of_run.rollout if of_run else OF_NO_RUN
+    judges = config_of(rundir.find(runs.folder, request.judge_from)) if request.judge_from else of_run
     return Job(
-        players=players, how=tuple(dict.fromkeys(request.how)), attack=request.attack, temperature=request.temperature,
-        most_tokens=tokens, seed=request.seed, device=request.device, gpu_share=request.gpu_share,
-        judge=request.judge or (of_run.judge if of_run else JudgeSettings()),
+        players=players, how=tuple(dict.fromkeys(request.how)), attack=request.attack,
+        temperature=request.temperature or usual.temperature, top_p=request.top_p or usual.top_p,
+        most_tokens=request.most_tokens or usual.max_new_tokens, seed=request.seed, device=request.device,
+        gpu_share=request.gpu_share, judge=request.judge or (judges.judge if judges else JudgeSettings()),
     )  # fmt: skip
 
 

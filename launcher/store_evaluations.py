@@ -39,18 +39,12 @@ def known(store: Store) -> set[str]:
     return {id for (id,) in store.rows("SELECT id FROM evaluations")}
 
 
-def of_measure(store: Store, measure: str, ids: Sequence[str] | None = None) -> list[EvaluationRow]:
-    """This measure of every player in these evaluations, or in all of them, newest first."""
-    wanted = "" if ids is None else f"AND e.id IN ({', '.join('?' * len(ids))})"
+def of_measure(store: Store, measure: str) -> list[EvaluationRow]:
+    """This measure of every player in all evaluations, newest first."""
     rows = store.rows(
-        f"""SELECT e.id, e.created, e.notes, s.player, s.role, s.how, s.measure, s.value, s.low, s.high, s.of
+        """SELECT e.id, e.created, e.notes, s.player, s.role, s.how, s.measure, s.value, s.low, s.high, s.of
         FROM evaluation_scores s JOIN evaluations e ON e.id = s.evaluation
-        WHERE s.measure = ? {wanted} ORDER BY e.created DESC, e.id, s.rowid""",
-        measure, *(ids or ()),
-    )  # fmt: skip
+        WHERE s.measure = ? ORDER BY e.created DESC, e.id, s.rowid""",
+        measure,
+    )
     return list(map(EvaluationRow._make, rows))
-
-
-def forget(store: Store, id: str) -> None:
-    for table, column in (("evaluation_scores", "evaluation"), ("evaluations", "id")):
-        store.connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (id,))

@@ -8,7 +8,7 @@ import pytest
 from medical_team import data, demo_world
 from medical_team.demo_model.skill import held_out
 from medical_team.demonstrations import demonstrations
-from medical_team.evaluation import sets
+from medical_team.evaluation import anchors, sets
 from medical_team.medec import DataError
 from medical_team.types import ErrorType, Label
 
@@ -90,3 +90,12 @@ def test_a_warm_starts_rows_tell_the_notes_that_they_show(tmp_path):
     rows.write_text('{"messages": []}\n', encoding="utf-8")
     with pytest.raises(DataError, match="no demonstration"):
         sets.demonstrated(rows)
+
+
+def test_published_figures_stand_beside_medec_alone_and_say_what_they_are_of():
+    assert anchors.beside("demo") == ()
+    found = {one.who: one for one in anchors.beside("medec")}
+    assert [found[who].accuracy for who in ("doctor 1", "doctor 2", "GPT-4o")] == [0.796, 0.716, 0.647]
+    qwen = found["Qwen3-4B, zero-shot"]
+    assert qwen.accuracy == 0.587 and "597" in qwen.notes
+    assert {one.notes for one in found.values() if one != qwen} == {anchors.TEST}

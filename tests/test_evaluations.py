@@ -19,6 +19,7 @@ from launcher import (
     engine,
     evaluation_devices,
     evaluation_models,
+    evaluation_result,
     evaluation_work,
     evaluations,
     prepare,
@@ -26,16 +27,19 @@ from launcher import (
     store_evaluations,
 )
 from launcher.__main__ import main
+from launcher.evaluation_result import Result
 from launcher.evaluations import Request
 from launcher.rundir import RunDir, UnknownRun, write_json
 from launcher.runs import Refused, Runs
 from launcher.store import Store
 from medical_team import data, demo_world
 from medical_team.demo_model import Skill, recipe_fingerprint
-from medical_team.evaluation import Job
+from medical_team.evaluation import How, Job
+from medical_team.evaluation.crossplay import Cell
+from medical_team.evaluation.intervals import Interval
 from medical_team.judge.settings import JudgeSettings
 from medical_team.opponents import SAVED_LAST
-from medical_team.types import Case, ErrorType
+from medical_team.types import Case, ErrorType, Label
 
 PROJECT = Path(__file__).parent.parent
 
@@ -84,6 +88,48 @@ def test_an_evaluation_from_the_command_line(fake_worker, models, capsys):
     rows = list(csv.DictReader((folder / "table.csv").read_text(encoding="utf-8").splitlines()))
     accuracy = next(one for one in rows if one["measure"] == "accuracy" and one["player"] == models[0])
     assert float(accuracy["value"]) == 0.5 and accuracy["of"] == "20"
+    (greedy, sampled) = csv.DictReader((folder / "differences.csv").read_text(encoding="utf-8").splitlines())
+    assert (greedy["before"], greedy["after"], sampled["how"]) == (*models, "sampled")
+    assert [float(greedy[name]) for name in ("value", "only_before", "only_after", "p")] == [0.5, 0, 10, 2 / 2**10]
+    assert not (folder / "matrix.csv").exists()  # nobody attacked
+
+
+def test_the_matrix_of_attacks_is_exported(tmp_path):
+    found = Cell(attacker="a", assessor="b", how=How.GREEDY, label=Label.SAFE, notes=4, deceived=1, unreadable=1,
+                 success=0.25, interval=Interval(0.05, 0.7))  # fmt: skip
+    evaluation_result.write(tmp_path, Result(columns=(), differences=(), cells=(found,)), "demo", "about")
+    (row,) = csv.DictReader((tmp_path / "matrix.csv").read_text(encoding="utf-8").splitlines())
+    assert list(row.values()) == ["a", "b", "Safe", "greedy", "4", "1", "1", "0.25", "0.05", "0.7"]
+    assert not (tmp_path / "differences.csv").exists()
+
+
+def made_job(here: Runs, **request) -> Job:
+    one = evaluations.create(here, Request(**request))
+    return Job.model_validate_json((one.path / "job.json").read_bytes())
+
+
+def test_sampling_and_judge_are_those_of_the_first_run_unless_asked_for(fake_worker, models):
+    rollout = {"rollout__temperature": 0.7, "rollout__top_p": 0.9, "rollout__max_new_tokens": 77}
+    run = trained(fake_worker, HELD_OUT[:2], judge__kind="local", judge__model="org/judge", **rollout)
+    job = made_job(fake_worker, models=(models[0], run.id))
+    assert (job.temperature, job.top_p, job.most_tokens, job.judge.model) == (0.7, 0.9, 77, "org/judge")
+    job = made_job(fake_worker, models=models)
+    assert (job.temperature, job.top_p, job.most_tokens, job.judge.kind) == (1.0, 1.0, 512, "reference")
+    job = made_job(fake_worker, models=models, judge_from=run.id, temperature=1.5, top_p=0.5)
+    assert (job.temperature, job.top_p, job.most_tokens, job.judge.model) == (1.5, 0.5, 512, "org/judge")
+    before = evaluations.every(fake_worker)
+    with pytest.raises(UnknownRun):
+        evaluations.create(fake_worker, Request(models=models, judge_from="20990101-000000-aaaa"))
+    assert evaluations.every(fake_worker) == before
+
+
+def test_a_judge_is_named_on_the_command_line(fake_worker, models, capsys):
+    own = ["--judge", "kind=http", "model=med", "abstain_low=0.2"]
+    assert evaluate(models[0], "--cases", "3", "--json", "--top-p", "0.9", *own) == 0
+    request = json.loads(capsys.readouterr().out)["about"]["request"]
+    assert (request["judge"]["kind"], request["judge"]["abstain_low"], request["top_p"]) == ("http", 0.2, 0.9)
+    for wrong in ("kind", "kind=oracle", "no_such=1"):
+        assert evaluate(models[0], "--judge", wrong) == 2
 
 
 def test_the_table_agrees_with_the_exported_predictions(fake_worker, models, capsys):
@@ -207,8 +253,7 @@ def test_notes_of_the_run_whose_model_a_run_started_from_are_left_out(fake_worke
 def test_a_model_that_is_named_by_its_folder_is_of_the_run_that_the_folder_is_in(fake_worker):
     run = trained(fake_worker, HELD_OUT[:30], rollout__max_new_tokens=77, custom_configs__direct_chat_no_cot=True)
     assert left_out(fake_worker, str(run.model)) == 60
-    one = evaluations.create(fake_worker, Request(models=(str(run.model),)))
-    job = Job.model_validate_json((one.path / "job.json").read_bytes())
+    job = made_job(fake_worker, models=(str(run.model),))
     assert job.most_tokens == 77 and (job.players[0].style, job.players[0].thinking) == ("short", False)
 
 
@@ -302,9 +347,7 @@ def test_models_put_together_for_an_evaluation_are_gone_with_its_end(fake_worker
      (True, {}, True)],
 )  # fmt: skip
 def test_an_evaluation_is_offline_unless_a_model_must_be_fetched(fake_worker, models, attack, judge, offline):
-    request = Request(models=models, attack=attack, judge=JudgeSettings(**judge))
-    one = evaluations.create(fake_worker, request)
-    job = Job.model_validate_json((one.path / "job.json").read_bytes())
+    job = made_job(fake_worker, models=models, attack=attack, judge=JudgeSettings(**judge))
     assert (evaluation_work.offline(job) == {"HF_HUB_OFFLINE": "1"}) is offline
 
 

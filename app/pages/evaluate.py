@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from app import evaluate_view
 from app.shared import Shared
-from launcher import evaluation_verbs, evaluations, rundir, store_evaluations
+from launcher import evaluation_result, evaluation_verbs, evaluations, rundir, store_evaluations
 from launcher.config import DEMO_MODEL
 from launcher.evaluation_models import choices
 from launcher.evaluations import EvalDir, Request
@@ -28,7 +28,6 @@ NEWEST = 20
 """Runs whose models are offered; any other can be typed."""
 LISTED = 200
 MOST_ROWS = 500
-EXPORTS = ("table.md", "table.csv", "predictions.csv", "result.json")
 EVERY = 1.5
 """Seconds between two looks at one that is running."""
 
@@ -54,7 +53,8 @@ def build(shared: Shared) -> None:
         device = gr.Radio(["cpu", "cuda"], value="cpu", label="Device", min_width=120)
         style = gr.Dropdown([("as the model needs", ""), "full", "short"], value="", label="Prompts", min_width=140)
         tokens = gr.Number(None, label="Most tokens", precision=0, min_width=120, info=described("most_tokens"))
-        heat = gr.Number(1.0, label="Temperature", minimum=0.01, min_width=120, info=described("temperature"))
+        heat = gr.Number(None, label="Temperature", minimum=0, min_width=120, info=described("temperature"))
+        judge = gr.Textbox("", label="Judge of run", min_width=200, info=described("judge_from"))
         seed = gr.Number(42, label="Seed", precision=0, minimum=0, min_width=100, info=described("seed"))
         seen = gr.Checkbox(False, label="Keep notes trained on", min_width=160, info=described("keep_seen"))
     with gr.Row(elem_classes="pager"):
@@ -87,12 +87,12 @@ def build(shared: Shared) -> None:
 
     tab.select(arrive, [shared.chosen, picked], [before, after, picked, *looks], **quiet)
 
-    def begin(before, after, data, view, cases, how, attack, device, style, tokens, heat, seed, seen) -> tuple:
+    def begin(before, after, data, view, cases, how, attack, device, style, tokens, heat, judge, seed, seen) -> tuple:
         try:
             request = Request(
                 models=(before or "", *(one for one in after if one != before)), data=data.strip(), view=view, cases=cases,
-                how=how, attack=attack, device=device, style=style or None, most_tokens=tokens or None, temperature=heat,
-                seed=seed, keep_seen=seen,
+                how=how, attack=attack, device=device, style=style or None, most_tokens=tokens or None,
+                temperature=heat or None, judge_from=judge.strip() or None, seed=seed, keep_seen=seen,
             )  # fmt: skip
             one = evaluations.create(shared.runs, request)
         except (ValidationError, Refused, UnknownRun, DataError, Unreadable, OSError) as error:
@@ -102,7 +102,7 @@ def build(shared: Shared) -> None:
         return "", gr.Dropdown(choices=rows, value=one.id), *look(shared, one.id), gr.File(None, visible=False)
 
     start.click(
-        begin, [before, after, data, view, cases, how, attack, device, style, tokens, heat, seed, seen],
+        begin, [before, after, data, view, cases, how, attack, device, style, tokens, heat, judge, seed, seen],
         [refused, picked, *looks, files], **queued,
     )  # fmt: skip
 
@@ -123,10 +123,11 @@ def build(shared: Shared) -> None:
     stop.click(end, picked, looks, **queued)
 
     def write_out(id: str | None) -> gr.File:
-        found = [evaluations.find(shared.runs, id).path / name for name in EXPORTS] if id else []
-        if not found or not all(path.exists() for path in found):
+        found = evaluations.find(shared.runs, id) if id else None
+        if found is None or not found.result.exists():
             raise gr.Error("There is nothing to export before an evaluation is done.", print_exception=False)
-        return gr.File([_served(path) for path in found], visible=True)
+        files = (found.path / name for name in evaluation_result.EXPORTS)
+        return gr.File([_served(path) for path in files if path.exists()], visible=True)
 
     export.click(write_out, picked, files, **queued)
 

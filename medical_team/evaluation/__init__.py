@@ -66,6 +66,8 @@ class Job(Record):
     """Let every player attack the notes, and every player read what came of it."""
     temperature: float
     """Of sampled replies and of attacks."""
+    top_p: float = 1.0
+    """Share of the probability mass that those are sampled from."""
     most_tokens: int
     seed: int
     device: Literal["cpu", "cuda"]

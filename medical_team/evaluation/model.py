@@ -67,8 +67,9 @@ class Model:
     def _sampling(self, asked: Asked):
         from vllm import SamplingParams
 
-        temperature = self._job.temperature if asked.how is How.SAMPLED else 0.0
-        return SamplingParams(temperature=temperature, top_p=1.0, top_k=-1, min_p=0.0, max_tokens=self._job.most_tokens)
+        job = self._job
+        temperature, top_p = (job.temperature, job.top_p) if asked.how is How.SAMPLED else (0.0, 1.0)
+        return SamplingParams(temperature=temperature, top_p=top_p, top_k=-1, min_p=0.0, max_tokens=job.most_tokens)
 
     def _reply(self, output) -> Reply:
         said = output.outputs[0]
