@@ -1,11 +1,14 @@
 """Alerts in a real browser: in the bar, in the title and on Live, after a reload too; their links show what tells."""
 
+import os
+import time
 from dataclasses import replace
 
 import pytest
 from browser import dashboard, opened, violations
 from playwright.sync_api import expect
 
+from launcher import process
 from launcher.config import resolve
 from launcher.health_watch import Watch
 from launcher.ingest import ingest
@@ -41,6 +44,58 @@ def collapsed(runs, id="20260102-030405-abcd") -> RunDir:
     )
     write_json(run.state, ended.model_dump(mode="json"))
     return run
+
+
+WELL, HEALTHY = played.Play(games=32), 8
+
+ON_PURPOSE = {
+    "one label always": replace(WELL, always=Label.HARMFUL),
+    "length collapse": replace(WELL, thinking=0),
+    "copied notes": replace(WELL, copies=0.95),
+}
+
+
+class Running:
+    """A run that goes on as long as the test does, which stands in for its supervisor."""
+
+    def __init__(self, runs, store: Store):
+        self.run, self.store = RunDir(runs / "20260102-030405-beef"), store
+        self.run.games.mkdir(parents=True)
+        config = resolve("cpu-demo")
+        write_json(self.run.config, {"id": self.run.id, "created": 900.0} | config.model_dump(mode="json"))
+        self.watch = Watch(self.run, config, store)
+
+    def step(self, number: int, play: played.Play) -> None:
+        played.step(self.run, number, play)
+        ingest(self.store, self.run.path)
+        now = time.time()
+        reached = State(
+            phase="training", step=number, steps=60, started=now - 60, last_event=now, boot=process.boot(),
+            supervisor=process.identify(os.getpid()),
+        )  # fmt: skip
+        self.watch.next_look = 0.0
+        self.watch.look(reached)
+        write_json(self.run.state, reached.model_dump(mode="json"))
+        ingest(self.store, self.run.path)
+
+
+@pytest.mark.parametrize("what", ON_PURPOSE)
+def test_a_collapse_on_purpose_is_on_the_open_page_within_five_steps(tmp_path, what):
+    with Store(tmp_path / "runs.db") as store:
+        running = Running(tmp_path, store)
+        running.step(1, WELL)
+        path = f"?tab=live&run={running.run.id}"
+        with dashboard(tmp_path) as address, opened(address, path=path) as page:
+            for number in range(2, HEALTHY + 1):
+                running.step(number, WELL)
+            page.wait_for_selector(f".so-status[data-step='{HEALTHY}']")
+            assert page.locator(".so-alarms li").count() == 0
+            for number in range(HEALTHY + 1, HEALTHY + 6):
+                running.step(number, ON_PURPOSE[what])
+            page.locator(".so-alarms li").filter(has_text=f"{what}: ").wait_for()
+            row = page.locator(".so-alerts tbody tr").filter(has_text=f"{what}: ")
+            assert row.count() == 1 and "still so" in row.inner_text()
+            assert HEALTHY < int(row.locator("td").nth(1).inner_text()) <= HEALTHY + 5
 
 
 @pytest.fixture(scope="module")
