@@ -143,18 +143,18 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _settings(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--preset", required=True, help=f"one of: {', '.join(config.presets())}")
+def _settings(verb: argparse.ArgumentParser, required: bool = True) -> None:
+    verb.add_argument("--preset", required=required, help=f"one of: {', '.join(config.presets())}")
     verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, e.g. train.steps=3")
 
 
 def _memory_verb(verb) -> None:
     memory = verb("memory", do_memory, "what a run will hold on a GPU, and what would make it fit; start nothing")
-    _settings(memory)
+    _settings(memory, required=False)
     memory.add_argument(
         "--gpu-gb", type=float, help="the GPU's memory as it is sold (default: this machine's first GPU)"
     )
-    memory.add_argument("--run", metavar="ID", help="beside it what this run was measured to hold")
+    memory.add_argument("--run", metavar="ID", help="plan this run, and beside it what it was measured to hold")
 
 
 def _data_verbs(verbs) -> None:
@@ -276,14 +276,25 @@ def do_command(asked) -> int:
 
 
 def do_memory(asked) -> int:
-    asked.set.insert(0, "data.path=notes.csv")  # whatever the notes are, they do not count here
     points = _memory_of(asked.run) if asked.run else ()
     try:
-        answer = memory_report.answer(resolved(asked), asked.gpu_gb, points)
+        answer = memory_report.answer(_planned(asked), asked.gpu_gb, points)
     except memory_report.NoPlan as error:
         raise runs.Refused(str(error)) from error
     say(answer.json, asked, answer.text)
     return 0
+
+
+def _planned(asked) -> config.RunConfig:
+    """What is to be planned: a run as it was started, or a preset with settings laid over it."""
+    if asked.run and (asked.preset or asked.set):
+        raise runs.Refused("--run plans the run with its own settings: leave out --preset and --set")
+    if asked.run:
+        return reading.config_of(rundir.find(rundir.runs_folder(), asked.run))
+    if not asked.preset:
+        raise runs.Refused("give --preset NAME, or --run ID for a run that there is")
+    asked.set.insert(0, "data.path=notes.csv")  # whatever the notes are, they do not count here
+    return resolved(asked)
 
 
 def _memory_of(id: str) -> list[MemoryPoint]:

@@ -10,6 +10,8 @@ from queue import Empty, SimpleQueue
 
 import httpx
 
+from medical_team.judge.model_files import hub_cache, hub_home
+
 SECONDS, KEPT_SECONDS = 3.0, 60.0
 """Longest wait for an answer; how long it is taken as it was."""
 
@@ -21,7 +23,7 @@ def refusal(model: str) -> str | None:
     if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
         return f"{model} is not on this machine, and HF_HUB_OFFLINE forbids to download it"
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    return _ask(model, endpoint, os.environ.get("HF_TOKEN"), int(time.monotonic() / KEPT_SECONDS))
+    return _ask(model, endpoint, token(), int(time.monotonic() / KEPT_SECONDS))
 
 
 @lru_cache(maxsize=16)
@@ -64,6 +66,14 @@ def _refusal(model: str, endpoint: str, answer: httpx.Response, has_token: bool)
 
 def cached(model: str) -> bool:
     """The hub's cache on this machine holds the model's config, and so most likely the rest."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    return any((hub / f"models--{model.replace('/', '--')}" / "snapshots").glob("*/config.json"))
+    return any((hub_cache() / f"models--{model.replace('/', '--')}" / "snapshots").glob("*/config.json"))
+
+
+def token() -> str | None:
+    """HF_TOKEN, or what `hf auth login` left on this machine, which the engine sends as well.
+
+    The hub's own package would tell, too, but as the environment was when it was imported, and not every launcher has it.
+    """
+    named = Path(os.environ.get("HF_TOKEN_PATH") or hub_home() / "token").expanduser()
+    given = os.environ.get("HF_TOKEN") or (named.read_text(encoding="utf-8") if named.is_file() else "")
+    return given.strip() or None

@@ -2,12 +2,13 @@
 
 import json
 import math
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from medical_team.judge.model_files import hub_cache
 
 SHAPES = Path(__file__).parent / "model_shapes.json"
 """Models by hub name -> the lines of their config.json that count here; None of them has to be on this machine."""
@@ -86,8 +87,7 @@ def of_model(name: str, cache: Path | None = None) -> Shape:
     """Of a local folder, of a model in the hub's cache, or of a known one. Errors: UnknownShape."""
     if Path(name).is_dir():
         return of_folder(Path(name))
-    snapshots = cache or Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface") / "hub"
-    for found in sorted(snapshots.glob(f"models--{name.replace('/', '--')}/snapshots/*/config.json")):
+    for found in sorted((cache or hub_cache()).glob(f"models--{name.replace('/', '--')}/snapshots/*/config.json")):
         return of_folder(found.parent)
     known = json.loads(SHAPES.read_text(encoding="utf-8"))
     if name not in known:

@@ -146,6 +146,17 @@ def test_a_memory_plan_needs_no_gpu_no_notes_and_no_engine():
     assert "does not fit" in text and "memory.adam_stream=true" in text
 
 
+def test_the_plan_of_a_run_is_of_its_own_settings(fake, tmp_path):
+    here = fake("done")
+    named = {"policy": "Qwen/Qwen2.5-3B-Instruct", "data.path": str(PROJECT / "tests" / "data" / "cases.csv")}
+    run = here.create(resolve("single-gpu-80gb", named | {"memory.vllm_share": 0.17, "data.eval_cases": 1}))
+    code, out, errors = call("memory", "--run", run.id, "--gpu-gb", "80", "--json")
+    assert code == 0, errors
+    assert json.loads(out)["vllm_share"]["set"] == 0.17
+    assert "leave out --preset" in call("memory", "--run", run.id, "--preset", "single-gpu-80gb")[2]
+    assert "give --preset NAME" in call("memory")[2]
+
+
 def test_a_plan_that_cannot_be_made_says_why():
     for words, why in (
         (("--preset", "cpu-demo"), "this run is on a CPU: add --set device=cuda"),

@@ -3,7 +3,9 @@ import subprocess
 
 import pytest
 
+from launcher import hub
 from launcher.model_shape import UnknownShape, of_config, of_folder, of_model
+from medical_team.judge import model_files
 
 QWEN = {
     "model_type": "qwen2", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -43,6 +45,18 @@ def test_a_model_in_the_hub_s_cache_is_found(tmp_path):
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text(json.dumps(QWEN))
     assert of_model("some/model", cache=tmp_path).hidden == 64
+
+
+@pytest.mark.parametrize("named", ["HF_HUB_CACHE", "HF_HOME"])
+def test_all_look_for_a_model_in_the_same_cache(tmp_path, monkeypatch, named):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "elsewhere"))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv(named, str(tmp_path))
+    snapshot = (tmp_path if named == "HF_HUB_CACHE" else tmp_path / "hub") / "models--some--model" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text(json.dumps(QWEN))
+    assert of_model("some/model").hidden == 64
+    assert hub.cached("some/model") and model_files.folder("some/model") == snapshot
 
 
 def test_what_is_not_known_is_said(tmp_path):

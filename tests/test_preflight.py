@@ -321,6 +321,18 @@ def test_what_the_hub_says_of_a_model(here, monkeypatch, status, headers, token,
         assert len(asked) == 1
 
 
+def test_who_has_logged_in_on_this_machine_is_known_to_the_hub(here, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    for name in ("HF_TOKEN", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "token").write_text("l0gin\n")
+    with answering(200) as (address, asked):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        assert hub.refusal("org/private") is None
+    assert asked == [("/org/private/resolve/main/config.json", "Bearer l0gin")]
+
+
 def test_a_silent_hub_is_waited_for_three_seconds(here, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "")
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -166,7 +166,7 @@ def memory_of(store: Store, run: RunDir, gpu: int | None) -> Markup:
     if not points:
         return Markup("")
     if gpu is None:
-        asked = f"python -m launcher memory --preset P --gpu-gb N --run {run.id}"
+        asked = f"python -m launcher memory --gpu-gb N --run {run.id}"
         return tag("p", f"No GPU answers here: {asked} has the estimate beside what was measured.", class_="empty")
     try:
         config = config_of(run)

@@ -33,13 +33,23 @@ def load_error(model: str, error: Exception) -> JudgeError:
     return JudgeError(f"{model} {what} ({text[:500]})")
 
 
+def hub_home() -> Path:
+    """The folder of the Hugging Face hub's client on this machine, as that client finds it."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("HF_HOME") or Path(cache, "huggingface")).expanduser()
+
+
+def hub_cache() -> Path:
+    """Where it keeps models."""
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(named or hub_home() / "hub").expanduser()
+
+
 def folder(model: str) -> Path | None:
     """Where the model's files are on this machine: the folder itself, or its newest snapshot in the hub's cache."""
     if Path(model).is_dir():
         return Path(model)
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    found = (hub / f"models--{model.replace('/', '--')}" / "snapshots").glob("*/config.json")
+    found = (hub_cache() / f"models--{model.replace('/', '--')}" / "snapshots").glob("*/config.json")
     return max((path.parent for path in found), key=lambda path: path.stat().st_mtime, default=None)
 
 
