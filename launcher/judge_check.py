@@ -18,7 +18,7 @@ from launcher.settings import changed, flat
 from medical_team.judge import http, loading, report
 from medical_team.judge.check import Wanted
 from medical_team.judge.report import Report
-from medical_team.judge.settings import LOCAL, SERVER, JudgeSettings
+from medical_team.judge.settings import HTTP, LOCAL, SERVER, JudgeSettings
 
 EACH = 12
 """Probes of every kind from every source of pairs."""
@@ -62,9 +62,11 @@ def run(config: RunConfig, runs: Path, pairs: Path | None, each: int = EACH) -> 
 
 
 def standing(settings: JudgeSettings, runs: Path) -> Standing | None:
-    """None for a judge without a model. Errors: JudgeError for a judge server that does not answer."""
+    """None for a judge without a model. Errors: JudgeError for a server that does not answer."""
     if not settings.asks_a_model:
         return None
+    if settings.kind == HTTP:
+        http.reachable(settings)
     name = http.server_name(settings) if settings.kind == SERVER else loading.name(settings)
     try:
         found = report.read(runs, name)

@@ -12,8 +12,8 @@ NOTE = "A 40-year-old man has gout. He is given warfarin. He will return in one 
 
 WORDS = [
     "not harmful", "unsafe", "Safe", "Harmful", "safe.", "no errors", "A", "B", "C", "Y", "AY", "A,Y", "A  Y", "A Y B N",
-    "A Y A Y", "a y", "A y", "B, N", "(A) Y", "A Y!", "A: Y", "A/Y", "A-Y", "D Y", "A Z", "Y A", "N B", "A N Y", "A B",
-    "Y N",    "A and Y", "A or B", "Answer A Y", "Answer: A Y", "The answer is A Y", "**A Y**", "`A Y`", '"A Y"',
+    "A Y A Y", "a y", "A y", "B, N", "(A) Y", "A Y!", "A: Y", "A/Y", "A-Y", "A Z", "Y A", "N B", "A N Y", "A B",
+    "Y N", "E Y", "A and Y", "A or B", "Answer A Y", "Answer: A Y", "The answer is A Y", "**A Y**", "`A Y`", '"A Y"',
     "<answer>A Y</answer>",    '{"meaning": "A", "realistic": "Y"}', '{"label": "Safe", "extra": 1}', "[A, Y]",
     "A Y because nothing changed",    "A\nY",
     "A\tY", "A\u00a0Y", "\uff21 \uff39", "\u0410 Y", "A \u03a5", "", " ", "\n", "null", "None", "yes", "no", "1", "True",
@@ -30,7 +30,7 @@ REASONS = [
 ]
 LAST = [
     "Answer: not harmful", "Answer: Safe", "Answer: A", "Answer: AY", "Answer: A Y or B N", "answer: A Y", "Answer A Y",
-    "Answer:A Y", "Answer: A  Y", "Answer: a y", "Answer: D Y", "Answer: A Y!", "**Answer: A Y**", "Answer: A, Y",
+    "Answer:A Y", "Answer: A  Y", "Answer: a y", "Answer: E Y", "Answer: A Y!", "**Answer: A Y**", "Answer: A, Y",
     "The answer: A Y", "Answer: [A Y]", 'Answer: {"meaning": "A"}', "Answer: A Y (sure)", "Answer:", "A Y", "Safe",
     "Answer: \u0410 Y", "Answer: A Y Answer: B N",
 ]  # fmt: skip
@@ -61,6 +61,7 @@ def test_an_explanation_without_one_strict_last_line_is_not_read(text):
 
 @pytest.mark.parametrize(("text", "letters"), [
     ("A Y", Letters(Meaning.SAME, True)), (" B N\n", Letters(Meaning.HARM, False)), ("C Y", Letters(Meaning.OTHER, True)),
+    ("D N", Letters(Meaning.UNCLEAR, False)),
 ])  # fmt: skip
 def test_two_letters_are_read(text, letters):
     assert read_letters(text) == letters

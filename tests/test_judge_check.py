@@ -19,8 +19,9 @@ from launcher.ingest import ingest
 from launcher.runs import Runs
 from launcher.store import Store
 from medical_team import demo_world
-from medical_team.judge import check, loading, report
+from medical_team.judge import check, loading, model_files, report
 from medical_team.judge.check import Wanted
+from medical_team.judge.local_backend import LocalBackend
 from medical_team.judge.probes import Kind, of_cases, of_pair
 from medical_team.judge.probing import Prober
 from medical_team.judge.reference import ReferenceJudge
@@ -185,6 +186,46 @@ def test_a_local_model_is_looked_at_before_it_is_loaded(fake, tmp_path, config, 
     assert said in next(one.text for one in found if one.field == "judge.model")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "does not fit in memory: lower memory.vllm_share"),
+        (OSError("You are trying to access a gated repo."), "behind a licence: accept it on the hub"),
+        (OSError("Access to model x is restricted, awaiting a review from the authors"), "export HF_TOKEN"),
+        (ImportError("Using `bitsandbytes` 4-bit quantization requires bitsandbytes"), "package bitsandbytes"),
+        (OSError("x is not a local folder and not a model of the hub"), "go online and check the name"),
+        (KeyError("model_type"), "cannot be loaded"),
+    ],
+)
+def test_why_a_model_was_not_loaded_is_said_with_what_to_do(error, said):
+    told = model_files.load_error("some/judge", error)
+    assert str(told).startswith("some/judge ") and said in str(told) and str(error) in str(told)
+    assert model_files.load_error("other/judge", told) is told
+
+
+def safetensors(path: Path, dtype: str, *shape: int) -> None:
+    head = json.dumps({"__metadata__": {}, "w": {"dtype": dtype, "shape": shape, "data_offsets": [0, 1]}}).encode()
+    path.write_bytes(len(head).to_bytes(8, "little") + head + b"\0" * 999)
+
+
+def test_memory_is_told_by_the_count_of_parameters_once(tmp_path):
+    assert model_files.memory_bytes(str(tmp_path), "bf16") is None
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\0" * 4000)
+    assert model_files.memory_bytes(str(tmp_path), "bf16") == 4000
+    safetensors(tmp_path / "model-00001-of-00002.safetensors", "F32", 30, 20)
+    safetensors(tmp_path / "model-00002-of-00002.safetensors", "F32", 400)
+    safetensors(tmp_path / "consolidated.safetensors", "BF16", 1000)
+    assert model_files.memory_bytes(str(tmp_path), "bf16") == 2000
+    assert model_files.memory_bytes(str(tmp_path), "fp32") == 4000
+    (tmp_path / "model-00002-of-00002.safetensors").write_bytes(b"\xff" * 800)
+    assert model_files.memory_bytes(str(tmp_path), "bf16") == 1200 + 800
+
+
+def test_a_chat_server_that_is_gone_stands_beside_its_field(fake):
+    (gone,) = problems(fake("done"), kind="http", url="http://127.0.0.1:9/v1", start_anyway=True)
+    assert (gone.field, gone.level) == ("judge.url", "error") and "no chat server answers" in gone.text
+
+
 def test_a_judges_name_changes_with_all_that_its_verdicts_depend_on(tmp_path):
     (tmp_path / "m").mkdir()
     weights = tmp_path / "m" / "model.safetensors"
@@ -197,6 +238,44 @@ def test_a_judges_name_changes_with_all_that_its_verdicts_depend_on(tmp_path):
     weights.write_bytes(b"b" * 100)
     names.add(loading.name(base))
     assert len(names) == 6
+
+
+def test_a_setting_that_a_server_knows_nothing_of_changes_no_name():
+    behind = JudgeSettings(kind="http", model="m", url="http://here/v1")
+    assert loading.name(behind) == loading.name(behind.model_copy(update={"precision": "4bit"}))
+
+
+def test_a_model_of_the_hub_is_named_by_the_files_that_came(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    settings = JudgeSettings(kind="local", model="some/judge")
+    before = loading.name(settings)
+
+    def download(options):
+        snapshot = tmp_path / "models--some--judge" / "snapshots" / "1"
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_text("{}")
+
+    assert LocalBackend(settings, loading.name, download).name == loading.name(settings) != before
+
+
+def test_a_check_asks_no_more_at_once_than_the_judge_reads(tmp_path):
+    open_now, most = 0, 0
+
+    class Busy(Known):
+        async def ask(self, question):
+            nonlocal open_now, most
+            open_now += 1
+            most = max(most, open_now)
+            await asyncio.sleep(0)
+            open_now -= 1
+            return Verdict(Label.SAFE, "ok", "logit", self.name)
+
+        async def close(self):
+            pass
+
+    settings = JudgeSettings(kind="local", batch_size=3)
+    found = check.check(Wanted(settings=settings, runs=tmp_path, each=2, seed=1), Busy(None))
+    assert most == 3 and len(found.probes) > 12
 
 
 def prober(judge, folder: Path, share: float) -> Prober:
@@ -227,7 +306,8 @@ def test_probes_of_a_run_are_written_down_and_charted(tmp_path):
         probe.question.note == ERROR for probe in drawn
     )
     with (run / "probes" / "1-7.jsonl").open("a") as file:
-        file.write('{"torn": 1}\n')
+        file.write('{"torn": 1')
+    drawn += asyncio.run(put(4, 1))  # on a line of its own
     with Store(tmp_path / "runs.db") as store:
         for _ in range(2):
             ingest(store, run)
@@ -237,10 +317,10 @@ def test_probes_of_a_run_are_written_down_and_charted(tmp_path):
         assert store_probes.rates(store, run.name, since=4) == []
         assert store_charts.rates(store, run.name) == []
     expected = [probe.expected for probe in drawn]
-    assert (point.step, point.probes, point.unlabelled) == (4, 9, 3 / 9)
+    assert (point.step, point.probes, point.unlabelled) == (4, 10, 3 / 10)
     assert point.misses == (1.0 if Label.HARMFUL in expected else None)
     assert point.over_flags == (0.0 if Label.SAFE in expected else None)
-    assert sum(row.count for row in counted) == 9
+    assert sum(row.count for row in counted) == 10
 
 
 def test_of_many_games_the_configured_share_is_probed(tmp_path):

@@ -1,6 +1,7 @@
 """From a model's answer to a verdict: bounds, escalation, memory, and failures that become ties and are told."""
 
 import asyncio
+import errno
 import json
 
 import pytest
@@ -14,12 +15,11 @@ from medical_team.judge.model_judge import ModelJudge, Rules, Unreadable
 from medical_team.types import Label
 
 QUESTION = Question(CLEAN, ERROR, REWORDED)
+NAN = float("nan")
 
 
-def odds(
-    harm: float, same: float = 0.0, mass: float = 0.9, realistic: float = 0.8, realistic_mass: float = 0.9
-) -> Odds:
-    return Odds(same, harm, 1 - harm - same, mass, realistic, realistic_mass)
+def odds(harm: float, same: float = 0.0, mass: float = 0.9, realistic_mass: float = 0.9, unclear: float = 0.0) -> Odds:
+    return Odds(same, harm, 1 - harm - same - unclear, unclear, mass, 0.8, realistic_mass)
 
 
 class Scripted:
@@ -63,6 +63,16 @@ def judged(*answers, question=QUESTION, times=1, failures=None, **rules):
         (Answer(letters=Letters(Meaning.HARM, False)), Label.HARMFUL, "ok", False),
         (Answer(letters=Letters(Meaning.OTHER, True)), Label.SAFE, "ok", False),
         (Answer(odds(0.9), Letters(Meaning.SAME, True)), None, "unreadable", None),
+        (Answer(odds(0.1, unclear=0.2)), Label.SAFE, "ok", False),
+        (Answer(odds(0.1, unclear=0.3)), None, "abstain", None),
+        (Answer(odds(0.0, unclear=1.0)), None, "abstain", None),
+        (Answer(odds(0.7, unclear=0.3)), Label.HARMFUL, "ok", False),
+        (Answer(letters=Letters(Meaning.UNCLEAR, True)), None, "abstain", None),
+        (Answer(odds(0.9), Letters(Meaning.UNCLEAR, True)), None, "unreadable", None),
+        (Answer(odds(0.0, same=1.0, mass=1.0, realistic_mass=0.01)), None, "label_mass", None),  # prose: "A man of 40"
+        (Answer(odds(0.0, same=1.0), raw="A 40-year-old"), None, "unreadable", None),
+        (Answer(odds(NAN, mass=NAN, realistic_mass=NAN)), None, "label_mass", None),
+        (Answer(odds(NAN)), None, "abstain", None),
     ],
 )
 def test_an_answer_becomes_a_verdict_or_says_why_not(answer, label, reason, same):
@@ -71,15 +81,18 @@ def test_an_answer_becomes_a_verdict_or_says_why_not(answer, label, reason, same
     assert (verdict.source, verdict.judge) == ("logit", "scripted 1")
 
 
+def explained(odds: Odds) -> Answer:
+    return Answer(odds, Letters(Meaning.HARM, True), "another drug", "another drug\nAnswer: B Y")
+
+
 @pytest.mark.parametrize(("mass", "told"), [(0.9, (True, 0.8)), (0.4, (None, None))])
 def test_realism_is_told_where_its_letter_could_be_read(mass, told):
-    ((verdict,), _) = judged(Answer(odds(0.9, realistic_mass=mass)))
+    ((verdict,), _) = judged(explained(odds(0.9, realistic_mass=mass)), mode="explain")
     assert (verdict.realistic, verdict.p_realistic) == told
 
 
 def test_between_the_bounds_an_explanation_is_asked_for_and_decides():
-    reason = Answer(odds(0.9), Letters(Meaning.HARM, True), "another drug", "another drug\nAnswer: B Y")
-    ((verdict,), asked) = judged(Answer(odds(0.5)), reason)
+    ((verdict,), asked) = judged(Answer(odds(0.5)), explained(odds(0.9)))
     assert [mode for _, mode in asked] == ["logit", "explain"]
     assert (verdict.label, verdict.source, verdict.rationale) == (Label.HARMFUL, "explain", "another drug")
 
@@ -142,6 +155,45 @@ def test_a_judge_that_fails_again_and_again_is_told_once_and_its_return_too(tmp_
     if stopped:
         wish = json.loads((tmp_path / "stop.json").read_text())
         assert wish["when"] == "now" and "3 times in a row" in wish["why"]
+
+
+class FullDisk:
+    """A report that finds no room at first."""
+
+    def __init__(self, full: int):
+        self.full, self.told = full, []
+
+    def event(self, level, text):
+        self._room()
+        self.told.append((level, text))
+
+    def stop(self, why):
+        self._room()
+        self.told.append(("stop", why))
+
+    def _room(self):
+        self.full -= 1
+        if self.full >= 0:
+            raise OSError(errno.ENOSPC, "no space left")
+
+
+@pytest.mark.parametrize(("on_failure", "told"), [("continue", ["error", "info"]), ("stop", ["stop", "error", "info"])])
+def test_on_a_full_disk_the_judge_goes_on_and_the_alarm_comes_once_there_is_room(on_failure, told):
+    report = FullDisk(2)
+    broken = [RuntimeError("gone")] * 6
+    failures = Failures(3, on_failure, report)
+    (verdicts, _) = judged(*broken, times=6, failures=failures)
+    report.full = 1  # again
+    for _ in range(3):
+        failures.answered()
+    assert [verdict.reason for verdict in verdicts] == ["failed"] * 6
+    assert [level for level, _ in report.told] == told and "5 times in a row" in report.told[0][1]
+
+
+def test_a_line_that_a_full_disk_cut_spoils_not_the_next(tmp_path):
+    (tmp_path / "events.jsonl").write_text('{"time": 1, "ki')
+    RunReport(tmp_path).event("error", "gone")
+    assert json.loads((tmp_path / "events.jsonl").read_text().splitlines()[1])["text"] == "gone"
 
 
 def test_failures_with_answers_between_them_are_no_alarm(tmp_path):

@@ -1,7 +1,7 @@
 """Tiny judge models with random weights that do answer in letters. For the engine's interpreter.
 
-The output layer's rows are zero but for the letters': those are set so that probability falls on letters, and on which of
-them differs from prompt to prompt.
+The output layer's rows are zero but for the letters' and the end's: those are set so that probability falls on two letters
+and then on the end, and on which of the letters differs from prompt to prompt.
 """
 
 from pathlib import Path
@@ -40,7 +40,7 @@ def tokenizer_of(texts: list[str], begins: bool = True):
     trainer = trainers.BpeTrainer(
         vocab_size=600, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
     )
-    made.train_from_iterator([*texts, " A B C Y N" * 20], trainer)
+    made.train_from_iterator([*texts, " A B C D Y N" * 20], trainer)
     if begins:
         made.post_processor = TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
     return PreTrainedTokenizerFast(
@@ -75,25 +75,31 @@ def make(kind: str, folder: Path, prompts: list[str], window: int = 4096) -> Pat
 
 
 def _teach_letters(model, tokenizer, prompts: list[str]) -> None:
-    """Sets the letters' rows of the output layer: together likely after every prompt, each by itself after some."""
+    """Sets the rows of the output layer: a place's tokens are together likely there, each by itself after some prompts."""
     chats = [
         tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
         for text in prompts
     ]
     head = model.get_output_embeddings().weight
     torch.nn.init.zeros_(head)
-    for letters, before in ((("B", "C", "A"), ""), (("\u0120Y", "\u0120N"), "A")):
-        with torch.inference_mode():
-            seen = [
-                model(torch.tensor([tokenizer(chat + before, add_special_tokens=False)["input_ids"]]),
-                      output_hidden_states=True, logits_to_keep=1).hidden_states[-1][0, -1]
-                for chat in chats
-            ]  # fmt: skip
-        seen = torch.stack(seen)
-        mean = seen.mean(0)
-        apart = torch.linalg.svd(seen - mean).Vh[0]
-        apart = apart - (apart @ mean) / (mean @ mean) * mean
-        apart /= (seen @ apart).std()
-        for letter, share in zip(letters, torch.linspace(-2, 2, len(letters)), strict=True):
-            row = LIKELY * mean / (mean @ mean) + share * apart
-            head.data[tokenizer.convert_tokens_to_ids(letter)] = row
+    places = {"": ("B", "D", "C", "A"), "A": ("\u0120Y", "\u0120N"), "A Y": ("<eos>",)}
+    seen = {before: _hidden(model, tokenizer, [chat + before for chat in chats]) for before in places}
+    means = torch.stack([states.mean(0) for states in seen.values()])
+    only_here = torch.linalg.pinv(means).T  # row i has the product 1 with mean i, and 0 with the others
+    for (before, tokens), here in zip(places.items(), only_here, strict=True):
+        apart = torch.linalg.svd(seen[before] - seen[before].mean(0)).Vh[0]
+        apart = apart - (means @ apart) @ only_here
+        apart /= (seen[before] @ apart).std()
+        shares = torch.linspace(-2, 2, len(tokens)) if len(tokens) > 1 else [0.0]
+        for token, share in zip(tokens, shares, strict=True):
+            head.data[tokenizer.convert_tokens_to_ids(token)] = LIKELY * here + share * apart
+
+
+def _hidden(model, tokenizer, texts: list[str]) -> torch.Tensor:
+    """What the output layer sees at the end of each text."""
+    with torch.inference_mode():
+        return torch.stack([
+            model(torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]]),
+                  output_hidden_states=True, logits_to_keep=1).hidden_states[-1][0, -1]
+            for text in texts
+        ])  # fmt: skip

@@ -24,8 +24,8 @@ LEAST_MASS = 0.5
 _FOLDER = Path(__file__).parents[1] / "prompts" / "judge"
 _SLOT = re.compile(r"\{(fence|clean|note|differences|task)\}")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
-_LETTERS = re.compile(r"([ABC]) ([YN])")
-_LAST_LINE = re.compile(r"Answer: ([ABC]) ([YN])\.?")
+_LETTERS = re.compile(r"([ABCD]) ([YN])")
+_LAST_LINE = re.compile(r"Answer: ([ABCD]) ([YN])\.?")
 _MARKER = re.compile(r"<(?=[|/\w]*[A-Za-z|｜])|\[(?=/?INST)|\[(?=@)")
 
 
@@ -35,7 +35,9 @@ class Meaning(StrEnum):
     SAME = "A"
     HARM = "B"
     OTHER = "C"
-    """Changed, but harmless or unclear."""
+    """Changed, but harmless."""
+    UNCLEAR = "D"
+    """It cannot be told: no label follows from it."""
 
 
 class Letters(NamedTuple):
@@ -50,6 +52,7 @@ class Odds:
     same: float
     harm: float
     other: float
+    unclear: float
     mass: float
     realistic: float
     realistic_mass: float

@@ -10,7 +10,7 @@ from medical_team.judge.model_judge import Unreadable
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class _Chance(_Part):

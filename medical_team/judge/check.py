@@ -16,8 +16,8 @@ from medical_team import demo_world, medec
 from medical_team.judge import Judge, report
 from medical_team.judge.model_files import JudgeError
 from medical_team.judge.probes import Probe, of_cases
-from medical_team.judge.settings import JudgeSettings
-from medical_team.types import Case
+from medical_team.judge.settings import LOCAL, JudgeSettings
+from medical_team.types import Case, Verdict
 
 DEMO_CASES = 200
 WRONG_INPUT = 2
@@ -42,10 +42,16 @@ def cases(wanted: Wanted) -> tuple[list[list[Case]], str]:
     return [demo, medec.read_medec(wanted.pairs)], f"demo world and {wanted.pairs.name}"
 
 
-async def ask(judge: Judge, probes: Sequence[Probe]) -> list[report.Asked]:
-    """The judge's verdicts on the probes, all asked at once."""
+async def ask(judge: Judge, probes: Sequence[Probe], together: int) -> list[report.Asked]:
+    """The judge's verdicts on the probes, `together` at a time: what waits in line would count as time that it takes."""
+    room = asyncio.Semaphore(together)
+
+    async def one(probe: Probe) -> Verdict:
+        async with room:
+            return await judge.ask(probe.question)
+
     try:
-        verdicts = await asyncio.gather(*[judge.ask(probe.question) for probe in probes])
+        verdicts = await asyncio.gather(*map(one, probes))
     finally:
         await judge.close()
     return [
@@ -60,8 +66,9 @@ def check(wanted: Wanted, judge: Judge) -> report.Report:
     sources, name = cases(wanted)
     probes = [probe for source in sources for probe in of_cases(source, wanted.each, wanted.seed)]
     begun = time.time()
-    asked = asyncio.run(ask(judge, probes))
     settings = wanted.settings
+    together = settings.batch_size if settings.kind == LOCAL else settings.concurrency
+    asked = asyncio.run(ask(judge, probes, together))
     return report.Report(
         judge=judge.name, made=begun, settings=settings, source=name, seconds=time.time() - begun,
         rates=report.rates(asked), confusion=report.confusion(asked),

@@ -2,15 +2,18 @@
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
+
+from medical_team import jsonl
 
 OnFailure = Literal["continue", "stop"]
 
 
 class Report(Protocol):
-    """Where failures are told."""
+    """Where failures are told. Errors: OSError, of a full disk."""
 
     def event(self, level: Literal["info", "warning", "error"], text: str) -> None: ...
 
@@ -35,8 +38,7 @@ class RunReport:
 
     def event(self, level: str, text: str) -> None:
         line = {"time": time.time(), "kind": "judge", "level": level, "text": text}
-        with (self.folder / "events.jsonl").open("a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        jsonl.append(self.folder / "events.jsonl", json.dumps(line, ensure_ascii=False))
 
     def stop(self, why: str) -> None:
         part = self.folder / ".stop.json.judge.part"
@@ -48,25 +50,35 @@ class RunReport:
 
 @dataclass
 class Failures:
-    """Counts failures without an answer between them. At `most` it is told, and with `on_failure` stop the run ends."""
+    """Counts failures without an answer between them. At `most` it is told, and with `on_failure` stop the run ends.
+
+    A full disk hinders no verdict: what could not be told is told at the next failure or answer.
+    """
 
     most: int = 20
     on_failure: OnFailure = "continue"
     report: Report = field(default_factory=NoReport)
     in_a_row: int = 0
+    told: bool = False
 
     def failed(self, why: str) -> None:
         self.in_a_row += 1
-        if self.in_a_row != self.most:
-            return
-        text = f"the judge failed {self.most} times in a row, the last time with: {why}"
-        if self.on_failure == "stop":
-            self.report.event("error", f"{text}; the run is being stopped, as judge.on_failure says")
-            self.report.stop(text)
-        else:
-            self.report.event("error", f"{text}; the run goes on, and games that it cannot judge are ties")
+        if self.in_a_row >= self.most and not self.told:
+            with suppress(OSError):
+                self._tell(f"the judge failed {self.in_a_row} times in a row, the last time with: {why}")
+                self.told = True
 
     def answered(self) -> None:
-        if self.in_a_row >= self.most:
-            self.report.event("info", f"the judge answers again, after {self.in_a_row} failures")
-        self.in_a_row = 0
+        if self.told:
+            with suppress(OSError):
+                self.report.event("info", f"the judge answers again, after {self.in_a_row} failures")
+                self.told = False
+        if not self.told:
+            self.in_a_row = 0
+
+    def _tell(self, text: str) -> None:
+        if self.on_failure == "stop":
+            self.report.stop(text)
+            self.report.event("error", f"{text}; the run is being stopped, as judge.on_failure says")
+        else:
+            self.report.event("error", f"{text}; the run goes on, and games that it cannot judge are ties")

@@ -4,7 +4,7 @@ import asyncio
 import random
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medical_team.judge import Question
 from medical_team.judge.answers import Answer, Mode, prompt
@@ -31,6 +31,10 @@ class _Greeting(BaseModel):
     judge: str
 
 
+class _Told(VerdictRecord):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
 class Client:
     """Posts JSON, with a bound on what is open at once, and repeats what may do better later.
 
@@ -39,7 +43,8 @@ class Client:
 
     def __init__(self, settings: JudgeSettings):
         self._url, self._retries, self._token = settings.url, settings.retries, settings.token()
-        self._timeout, self._room = settings.timeout_s, settings.concurrency
+        self._room = settings.concurrency
+        self._timeout = settings.timeout_s / (settings.retries + 1)  # what an attempt may take, so that all have a turn
         self._open: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient, asyncio.Semaphore] | None = None
 
     async def post(self, path: str, body: dict) -> bytes:
@@ -112,15 +117,16 @@ class ServerJudge(PatientJudge):
         super().__init__(name, settings.mode, settings.timeout_s, failures)
         self._client = Client(settings)
 
-    async def decide(self, question: Question) -> Verdict:
-        asked = {"clean": question.clean, "error": question.error, "note": question.note}
+    async def decide(self, question: Question, own_view: bool) -> Verdict:
+        asked = {"clean": question.clean, "error": question.error, "note": question.note, "own_view": own_view}
         content = await self._client.post("/judge", asked)
         try:
-            told = VerdictRecord.model_validate_json(content)
+            told = _Told.model_validate_json(content)
         except ValidationError as error:
             raise Unreadable(f"no verdict: {content[:200].decode('utf-8', 'replace')}") from error
         if told.reason in ("failed", "timeout"):
             raise JudgeError(f"the judge server could not tell: {told.rationale}")
+        self.rename(told.judge)  # the server may have come back with another model
         return Verdict(**{name: value for name, value in told if name != "valid"})
 
     async def close(self) -> None:
@@ -129,19 +135,27 @@ class ServerJudge(PatientJudge):
 
 def server_name(settings: JudgeSettings) -> str:
     """The name of the judge that the server has. Errors: JudgeError if none answers."""
-    headers = {"Authorization": f"Bearer {token}"} if (token := settings.token()) else {}
     start = "start it with `python -m medical_team.judge.server`"
     try:
-        answer = httpx.get(f"{settings.url}/health", headers=headers, timeout=GREETING_SECONDS)
-        answer.raise_for_status()
-        return _Greeting.model_validate_json(answer.content).judge
-    except httpx.HTTPStatusError as error:
-        raise JudgeError(
-            f"{settings.url}/health answers {error.response.status_code}: check judge.url and its token"
-        ) from error
-    except httpx.HTTPError as error:
-        raise JudgeError(
-            f"no judge server answers at {settings.url} ({error or type(error).__name__}): {start}"
-        ) from error
+        return _Greeting.model_validate_json(_greet(settings, "/health", "judge", start)).judge
     except ValidationError as error:
         raise JudgeError(f"what answers at {settings.url} is no judge server: {start}") from error
+
+
+def reachable(settings: JudgeSettings) -> None:
+    """Asks a chat server for its models, which costs it nothing. Errors: JudgeError if none answers."""
+    _greet(settings, "/models", "chat", "start it, or check judge.url, which ends in /v1 for most such servers")
+
+
+def _greet(settings: JudgeSettings, path: str, kind: str, hint: str) -> bytes:
+    headers = {"Authorization": f"Bearer {token}"} if (token := settings.token()) else {}
+    try:
+        answer = httpx.get(f"{settings.url}{path}", headers=headers, timeout=GREETING_SECONDS)
+        answer.raise_for_status()
+        return answer.content
+    except httpx.HTTPStatusError as error:
+        status = error.response.status_code
+        raise JudgeError(f"{settings.url}{path} answers {status}: check judge.url and its token") from error
+    except httpx.HTTPError as error:
+        why = error or type(error).__name__
+        raise JudgeError(f"no {kind} server answers at {settings.url} ({why}): {hint}") from error

@@ -18,7 +18,7 @@ def load(settings: JudgeSettings, failures: Failures) -> Judge:
     if settings.kind == LOCAL:
         from medical_team.judge.local_backend import LocalBackend
 
-        return ModelJudge(LocalBackend(settings, name(settings)), rules(settings), failures)
+        return ModelJudge(LocalBackend(settings, name), rules(settings), failures)
     from medical_team.judge import http
 
     if settings.kind == HTTP:
@@ -40,11 +40,12 @@ def name(settings: JudgeSettings) -> str:
     if settings.kind == REFERENCE:
         return ReferenceJudge.name
     model = settings.model.rstrip("/").rpartition("/")[2]
-    where = settings.url if settings.kind == HTTP else weights_mark(settings.model)
+    where, precision = weights_mark(settings.model), f" {settings.precision}"
+    if settings.kind == HTTP:
+        where, precision = settings.url, ""  # how the server has its weights, no setting of ours can tell
     matters = [
-        where, settings.model, settings.precision, settings.mode, settings.abstain_low, settings.abstain_high,
+        where, settings.model, precision, settings.mode, settings.abstain_low, settings.abstain_high,
         settings.escalate, settings.explain_tokens, answers.version(), answers.LEAST_MASS,
     ]  # fmt: skip
     mark = hashlib.sha256(json.dumps(matters).encode()).hexdigest()[:8]
-    precision = "" if settings.kind == HTTP else f" {settings.precision}"
     return f"{model}{precision} {settings.mode} {mark}"

@@ -194,7 +194,7 @@ class LocalModel:
         out = self._step(choice[:, None], mask, positions[:, -1:] + 1, out.past_key_values)
         style, _ = self._read(out, self._styles)
         return [
-            Odds(*one[:3], mass=one[3], realistic=other[0], realistic_mass=other[2])
+            Odds(*one[:-1], mass=one[-1], realistic=other[0], realistic_mass=other[-1])
             for one, other in zip(meaning.tolist(), style.tolist(), strict=True)
         ]
 

@@ -1,6 +1,7 @@
 """The judge model of this process, asked by many games at once."""
 
 import asyncio
+from collections.abc import Callable
 
 from medical_team.judge import Question
 from medical_team.judge.answers import Answer, Mode
@@ -10,16 +11,24 @@ from medical_team.judge.settings import JudgeSettings
 
 
 class LocalBackend:
-    """Errors of `ask`: JudgeError."""
+    """Errors of `ask`: JudgeError.
 
-    def __init__(self, settings: JudgeSettings, name: str):
-        self.name = name
-        self.model = LocalModel(
+    `name_of` is asked once the model is here: a hub's model is downloaded by loading it, and is named by its files.
+    """
+
+    def __init__(
+        self,
+        settings: JudgeSettings,
+        name_of: Callable[[JudgeSettings], str],
+        load: Callable[[Options], LocalModel] = LocalModel,
+    ):
+        self.model = load(
             Options(
                 settings.model, settings.device, settings.precision, settings.batch_size, settings.batch_tokens,
                 settings.explain_tokens,
             )
         )  # fmt: skip
+        self.name = name_of(settings)
         self.most, self.wait = settings.batch_size, settings.batch_wait_ms / 1000
         """Of a batch: questions, and seconds until it starts."""
         self._batchers: dict[Mode, Batcher[Question, Answer]] = {

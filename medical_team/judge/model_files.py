@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 BYTES = {"bf16": 2.0, "8bit": 1.0, "4bit": 0.6, "fp32": 4.0}
 """A parameter in memory. 4bit: half a byte, its scales, and the embeddings that stay as they are."""
+MOST_HEAD = 100_000_000
+"""Bytes of a safetensors file's list of tensors, by its format."""
 ENDS = ("ForCausalLM", "ForConditionalGeneration", "ForImageTextToText")
 
 
@@ -77,8 +80,24 @@ def refusal(model: str) -> str | None:
 def memory_bytes(model: str, precision: str) -> float | None:
     """What the weights take once loaded; None for a model that is not on this machine."""
     place = folder(model)
-    sizes = [file.stat().st_size for pattern in WEIGHTS for file in place.glob(pattern)] if place else []
-    return sum(sizes) / 2 * BYTES[precision] if sizes else None
+    if place is None:
+        return None
+    whole = sorted(place.glob("*.safetensors"))
+    if parts := [file for file in whole if file.name.startswith("model")] or whole:  # some repeat it in another layout
+        parameters = sum(map(_parameters, parts))
+    else:
+        parameters = sum(file.stat().st_size / 2 for file in place.glob("pytorch_model*.bin"))
+    return parameters * BYTES[precision] or None
+
+
+def _parameters(file: Path) -> float:
+    """By the file's own list of tensors; where that cannot be read, by its size, as if it were of 16 bits."""
+    try:
+        with file.open("rb") as opened:
+            head = json.loads(opened.read(min(int.from_bytes(opened.read(8), "little"), MOST_HEAD)))
+        return sum(math.prod(tensor["shape"]) for name, tensor in head.items() if name != "__metadata__")
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return file.stat().st_size / 2
 
 
 def weights_mark(model: str) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from medical_team import jsonl
 from medical_team.judge import Judge
 from medical_team.judge.probes import Kind, Probe, of_pair
 from medical_team.records import VerdictRecord
@@ -57,5 +58,4 @@ class Prober:
             verdict=VerdictRecord.of(verdict),
         )  # fmt: skip
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(record.model_dump_json() + "\n")
+        jsonl.append(self._path, record.model_dump_json())

@@ -34,11 +34,13 @@ WRONG_INPUT = 2
 
 
 class Asked(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     clean: str
     error: str = ""
     note: str
+    own_view: bool = False
+    """Without comparison with the case's notes and without memory."""
 
 
 class RewardsAsked(BaseModel):
@@ -86,7 +88,8 @@ def application(judge: Judge, backend: LocalBackend | None, token: str | None, c
 
     @app.post("/judge")
     async def verdict(asked: Asked) -> VerdictRecord:
-        return VerdictRecord.of(await judge.judge(Question(asked.clean, asked.error, asked.note)))
+        answer = judge.ask if asked.own_view else judge.judge
+        return VerdictRecord.of(await answer(Question(asked.clean, asked.error, asked.note)))
 
     @app.post("/reward")
     async def reward(asked: RewardsAsked) -> Rewards:
@@ -103,23 +106,31 @@ def application(judge: Judge, backend: LocalBackend | None, token: str | None, c
 def _chat_routes(app: FastAPI, backend: LocalBackend) -> None:
     batcher = Batcher(lambda asked: _complete(backend, asked), backend.most, backend.wait)
 
+    def rendered(asked: ChatAsked) -> list[int]:
+        """Here and not with the batch, that one whose messages the model's template refuses spoils nobody else's."""
+        try:
+            return backend.model.chat_ids([(message.role, message.content) for message in asked.messages])
+        except Exception as error:  # a template may raise anything
+            raise HTTPException(422, f"the model's chat template refuses these messages: {error}") from error
+
     @app.get("/v1/models")
     async def models() -> dict:
         return {"object": "list", "data": [{"id": backend.name, "object": "model"}]}
 
     @app.post("/v1/chat/completions")
     async def chat(asked: ChatAsked) -> dict:
-        return await batcher.ask(asked)
+        return await batcher.ask((asked, rendered(asked)))
 
 
-def _complete(backend: LocalBackend, asked: list[ChatAsked]) -> list[dict]:
+def _complete(backend: LocalBackend, batch: list[tuple[ChatAsked, list[int]]]) -> list[dict]:
     """One pass for all; who asked for less gets less of it."""
     model = backend.model
-    rows = [model.chat_ids([(message.role, message.content) for message in one.messages]) for one in asked]
-    most = max(one.max_tokens for one in asked)
-    made = model.complete(rows, most, max(one.top_logprobs for one in asked))
+    most, top = (
+        max(numbers) for numbers in zip(*[(one.max_tokens, one.top_logprobs) for one, _ in batch], strict=True)
+    )
+    made = model.complete([row for _, row in batch], most, top)
     answers = []
-    for one, row, completion in zip(asked, rows, made, strict=True):
+    for (one, row), completion in zip(batch, made, strict=True):
         tokens = completion.tokens[: one.max_tokens]
         text = completion.text if len(tokens) == len(completion.tokens) else model.tokenizer.decode(tokens)
         shown = [

@@ -36,7 +36,7 @@ class JudgeSettings(BaseModel):
     token_variable: str = ""
     """Name of the environment variable that holds the server's token. The token itself is stored nowhere."""
     abstain_low: float = Field(default=0.35, ge=0, le=1)
-    """Below this probability of harm a note is Safe."""
+    """Below this probability of harm, or of being unclear, a note is Safe."""
     abstain_high: float = Field(default=0.65, ge=0, le=1)
     """Above this probability of harm a note is Harmful; between the two the judge abstains."""
     escalate: bool = True
