@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -60,7 +61,7 @@ WRONG = (
 
 def main(arguments: list[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
-    with suppress(OSError):  # a full disk keeps the next run waiting, and nobody from being answered
+    with suppress(OSError, sqlite3.Error):  # a full disk keeps the next run waiting, and nobody from being answered
         Runs(rundir.runs_folder()).advance()
     try:
         return asked.verb(asked) or 0
@@ -102,6 +103,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--name", default="", help="what the run is called in lists")
     run.add_argument("--start-anyway", action="store_true", help="start with a judge that its check does not vouch for")
     run.add_argument("--wait", action="store_true", help="stay until the run has ended; fail if it does")
+    ahead = verb("preflight", do_preflight, "what stands in the way of a run; start nothing")
+    _settings(ahead)
+    ahead.add_argument("--start-anyway", action="store_true", help="with a judge that its check does not vouch for")
     check = verb("judge-check", do_judge_check, "ask the judge about notes with known labels; keep the report")
     _settings(check)
     check.add_argument("--pairs", type=Path, metavar="FILE", help="MEDEC file (default: data.path, if it is set)")
@@ -222,10 +226,11 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def do_run(asked) -> int:
     here, settings = Runs.here(), resolved(asked)
-    if problems := _engine_problems(settings):
-        raise runs.Refused("\n  ".join(problems))
-    if problems := preflight.judge_errors(settings, here):
-        raise runs.Refused("\n  ".join(problems))
+    problems = preflight.check(settings, here)
+    if errors := [preflight.line(one) for one in problems if one.level == "error"]:
+        raise runs.Refused("\n  ".join(errors))
+    for one in problems:
+        print(f"{one.level}: {preflight.line(one)}", file=sys.stderr)
     run = here.create(settings)
     here.start(run)
     if asked.wait:
@@ -242,10 +247,14 @@ def _say_begun(here: Runs, run: rundir.RunDir, asked, how: str) -> None:
     say({"id": run.id, "state": "running" if place is None else "queued", "place": place}, asked, text)
 
 
-def _engine_problems(settings: config.RunConfig) -> list[str]:
-    """A cluster has its own engine: here only what submits to it counts."""
-    on_cluster = settings.cluster.ray_address is not None
-    return ray_cluster.client_problems(settings.device) if on_cluster else engine.quick_check(settings.device)
+def do_preflight(asked) -> int:
+    try:
+        problems = preflight.check(resolved(asked), Runs.here())
+    except ValidationError as error:
+        problems = preflight.of_error(error)
+    said = [f"{one.level}: {preflight.line(one)}" for one in problems]
+    say({"problems": [one._asdict() for one in problems]}, asked, "\n".join(said) or "nothing stands in the way")
+    return WRONG_INPUT if any(one.level == "error" for one in problems) else 0
 
 
 def _wait(here: Runs, run: rundir.RunDir, asked) -> int:

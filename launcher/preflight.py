@@ -1,6 +1,7 @@
 """What stands in the way of a run, looked at before it is created. Each problem names the setting that it belongs to.
 
-Every check takes well under a second, but for the hub's answer: see `launcher.hub`.
+Every check takes well under a second, but for the hub's answer: see `launcher.hub`. No port is looked at: a run needs none
+that is fixed, for Ray takes free ones.
 """
 
 import json
@@ -72,9 +73,10 @@ def check(config: RunConfig, runs: Runs) -> list[Problem]:
     return sorted(found, key=lambda problem: problem.level != "error")
 
 
-def judge_errors(config: RunConfig, runs: Runs) -> list[str]:
-    """What stands against the run's judge alone."""
-    return [problem.text for problem in _judge(config, runs) if problem.level == "error"]
+def line(problem: Problem) -> str:
+    """The problem as a line of the command line."""
+    named = problem.field is None or problem.text.startswith(problem.field)
+    return problem.text if named else f"{problem.field}: {problem.text}"
 
 
 def of_error(error: ValidationError) -> list[Problem]:

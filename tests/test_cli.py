@@ -20,17 +20,15 @@ def call(*words, cwd=PROJECT):
     return done.returncode, done.stdout, done.stderr
 
 
-RUN = (
-    "run",
-    "--preset",
-    "cpu-demo",
-    "--set",
-    "policy=some/model",
-    "--set",
-    "data.cases=20",
-    "--set",
-    "data.eval_cases=4",
-)
+MODEL = PROJECT / "tests" / "data" / "model"
+"""Has all files that a model has, and nothing in them."""
+
+SETTINGS = (
+    "--preset", "cpu-demo", "--set", f"policy={MODEL}", "--set", "data.cases=20", "--set", "data.eval_cases=4",
+)  # fmt: skip
+RUN = ("run", *SETTINGS)
+ONE_KIND = ("--set", 'custom_configs.error_types=["dosage"]')
+"""Of 20 cases 4 are of this kind, and all are held out for evaluation."""
 
 
 def test_a_run_from_start_to_export(fake, tmp_path):
@@ -82,6 +80,29 @@ def test_wrong_input(fake, words, message):
     code, out, errors = call(*words)
     assert code == 2 and message in errors and out == ""
     assert not list(here.folder.glob("*/config.json")) and not Path("/tmp/never").exists()
+
+
+def test_the_preflight_names_what_stands_in_the_way_and_starts_nothing(fake):
+    here = fake("done")
+    code, out, errors = call("preflight", *SETTINGS, "--json")
+    assert code == 0, errors
+    assert {one["level"] for one in json.loads(out)["problems"]} <= {"warning"}
+    code, out, _ = call("preflight", *SETTINGS, *ONE_KIND)
+    assert code == 2 and "error: data.eval_cases: 4 cases have one of the chosen error types" in out
+    code, out, _ = call("preflight", *SETTINGS, "--set", "train.batch_size=48", "--json")
+    assert code == 2 and json.loads(out)["problems"][0]["field"] == "train.batch_size"
+    assert not list(here.folder.glob("*/config.json"))
+
+
+def test_a_run_that_could_not_work_is_refused_and_of_others_the_warnings_are_said(fake, tmp_path):
+    here = fake("done")
+    (tmp_path / "half").mkdir()
+    code, out, errors = call(*RUN, "--set", f"policy={tmp_path / 'half'}", *ONE_KIND, "--json")
+    assert code == 2 and out == "" and "data.eval_cases: 4 cases" in errors and "policy: " in errors
+    assert not list(here.folder.glob("*/config.json"))
+    code, out, errors = call(*RUN, "--set", "train.steps=3", "--wait", "--json")
+    assert code == 0 and json.loads(out)["state"] == "done"
+    assert "warning: checkpoint.steps: no checkpoint is saved in 3 steps" in errors
 
 
 def test_a_missing_engine_is_said_in_one_line(fake, monkeypatch):
