@@ -1,9 +1,11 @@
 """`python -m app`: serves the dashboard until it is interrupted. Runs go on without it."""
 
 import argparse
+import errno
 import ipaddress
 import os
 import socket
+import sqlite3
 import sys
 import threading
 import time
@@ -28,6 +30,8 @@ from launcher.store import NoIndex, Store  # noqa: E402
 
 QUEUE_EVERY = 2.0
 """Seconds between two looks at the queue."""
+TROUBLE = (OSError, sqlite3.Error)
+"""What keeps the queue waiting and may pass: a disk that is full, an index that is locked or damaged."""
 STATIC = Path(__file__).parent / "static"
 
 
@@ -38,7 +42,7 @@ def main() -> None:
         webhook.from_environment(os.environ)
     except (NoLogin, webhook.WrongAddress) as error:
         sys.exit(str(error))
-    if problem := refusal(options.host, login):
+    if problem := refusal(options.host, login) or port_problem(options.host, options.port):
         sys.exit(problem)
     runs = Runs.here()
     try:
@@ -52,12 +56,13 @@ def main() -> None:
 def attend(runs: Runs, store: Store) -> None:
     """Makes the index true, anew if it is damaged, and from then on sees to the queue: whoever was to start the next run may
     have been killed."""
-    if problem := store.damage():
-        print(f"the index is damaged ({problem}) and is made again; the old one is {store.set_aside()}", flush=True)
-    runs.refresh(store)
+    with suppress(*TROUBLE):
+        if problem := store.damage():
+            print(f"the index is damaged ({problem}) and is made again; the old one is {store.set_aside()}", flush=True)
+        runs.refresh(store)
     while True:
         time.sleep(QUEUE_EVERY)
-        with suppress(OSError):  # a disk that is full has room again some time
+        with suppress(*TROUBLE):
             runs.advance()
 
 
@@ -88,6 +93,17 @@ def refusal(host: str, login: Login | None) -> str | None:
         f"{host} can be reached from other machines, and whoever reaches this page can start and stop jobs: give "
         f"--user NAME and set the environment variable {credentials.PASSWORD}, or --login-file FILE, or stay with 127.0.0.1"
     )
+
+
+def port_problem(host: str, port: int) -> str | None:
+    """Why nobody can listen there, in one sentence; None if it can be done."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        return f"port {port} is taken: --port {port + 1}, or another" if taken else f"{host}:{port}: {error.strerror}"
+    return None
 
 
 def names(host: str, more: list[str]) -> frozenset[str]:

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from launcher import process, rundir, state
 from launcher.config import RunConfig
-from launcher.reading import Unreadable
+from launcher.reading import Unreadable, config_of
 from launcher.rundir import RunDir
 
 CPU, GPUS = "cpu", "cuda"
@@ -90,6 +90,8 @@ def _goes_on(run: RunDir) -> bool:
     """Of a run whose state cannot be read, and of an evaluation, which is no run, its processes tell."""
     try:
         now = state.read(run)
+        if now is not None and state.orphaned(now):
+            config_of(run)  # without which nobody can see to its end
     except Unreadable:
         now = None
     return now.state == state.RUNNING if now else bool(process.marked(run.id))

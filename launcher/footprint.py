@@ -104,8 +104,8 @@ def has_gpu(nvml=None) -> bool:
 
 
 def with_judge(held: list[Held], processes: Mapping[int, psutil.Process]) -> list[Held]:
-    """vLLM runs in a process of its own below the rollout actor: what the actor itself holds is then the judge's, and that of
-    frozen opponents, as in the plan."""
+    """vLLM runs in a process of its own below the rollout actor: what the actor itself holds is then the judge's, and frozen
+    opponents', as in the plan."""
     parents = set()
     for one in held:
         with suppress(psutil.Error):

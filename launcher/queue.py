@@ -76,7 +76,9 @@ def join(run: RunDir, now: State) -> None:
     with supervise.sole(run, patience=5.0), held(runs):
         at = time.time()  # with the queue in hand, so that the times are in the order of the places
         before = now.state if now.ended_already else None
-        run.stop.unlink(missing_ok=True)  # left by a supervisor that was killed as it ended: it would stop this start, too
+        run.stop.unlink(
+            missing_ok=True
+        )  # a supervisor that was killed as it ended left it: it would stop this start, too
         _put(runs, [*waiting(runs), Waiting(run.id, devices.line(config_of(run)), at)])
         state.write(run, now.model_copy(update={"state": QUEUED, "phase": QUEUED, "queued": at, "before": before}))
 

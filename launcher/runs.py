@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from launcher import devices, engine, prepare, queue, rundir, state, supervise
+from launcher import devices, engine, prepare, queue, rundir, state, supervise, trouble
 from launcher.config import DEMO_MODEL, RunConfig
 from launcher.ingest import ingest
 from launcher.reading import Unreadable, config_of
@@ -141,7 +141,7 @@ class Runs:
         if now is None or not state.orphaned(now):
             return now
         config_of(run)
-        with suppress(supervise.Busy):
+        with suppress(supervise.Busy), trouble.tolerated():  # on a full disk whoever looks next does it
             if state.training(now) or _never_trained(now):
                 supervise.spawn(run, now, now, LAST_THREADS)
             else:

@@ -20,10 +20,10 @@ def tolerated() -> Iterator[None]:
             raise
 
 
-def passes(error: Exception) -> bool:
+def passes(error: BaseException | None) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         return any(word in str(error) for word in ("is full", "is locked", "disk I/O error"))
-    return isinstance(error, OSError) and error.errno in PASSING
+    return isinstance(error, OSError) and (error.errno in PASSING or passes(error.__cause__))
 
 
 class Looks:

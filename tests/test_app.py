@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from test_store import TIE, attacked, game, write_games
 from test_supervise import start
 
 from app import live_chart, status, ui
-from app.__main__ import refusal
+from app.__main__ import port_problem, refusal
 from app.credentials import Login
 from app.live_chart import BY_ID, PLOTS, Axis, Clock
 from app.pages import live
@@ -317,6 +318,16 @@ def test_another_address_needs_a_login():
     assert refusal("127.0.0.1", None) is None and refusal("::1", None) is None
     assert refusal("localhost", login) is None and refusal("0.0.0.0", login) is None
     assert "--login-file" in refusal("0.0.0.0", None) and "--user" in refusal("example.org", None)
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(tmp_path):
+    env = os.environ | {"SECOND_OPINION_RUNS": str(tmp_path)}
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        argv = [sys.executable, "-m", "app", "--port", str(port)]
+        done = subprocess.run(argv, cwd=rundir.PROJECT, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr == f"port {port} is taken: --port {port + 1}, or another\n"
+    assert port_problem("127.0.0.1", 0) is None and "203.0.113.1" in port_problem("203.0.113.1", 0)
 
 
 def test_an_open_address_without_a_login_does_not_start(tmp_path):

@@ -112,6 +112,26 @@ def test_a_run_that_ends_on_a_full_disk_has_its_end_written_down(fake, tmp_path,
         assert (now.state, now.step, now.exit_code) == (End.CRASHED, 2, -9) and "SIGKILL" in now.reason
 
 
+def test_a_run_that_lost_its_processes_on_a_full_disk_is_shown_until_its_end_can_be_written(
+    fake, tmp_path, monkeypatch
+):
+    with small_disk(tmp_path / "disk", 6000) as disk:
+        monkeypatch.setenv("SECOND_OPINION_RUNS", str(disk))
+        fake("hang", steps=2)
+        here = Runs.here()
+        run = start(here)
+        until(lambda: state.read(run).step == 2)
+        now = state.read(run)
+        for who in (now.supervisor, now.trainer):
+            os.kill(who.pid, signal.SIGKILL)
+        until(lambda: not process.alive(now.supervisor) and not process.alive(now.trainer))
+        run.ballast.unlink()
+        filler = fill(disk)
+        assert here.look(run).state == "running"
+        filler.unlink()
+        assert here.look(run).state == End.CRASHED
+
+
 # a folder that may only be read
 
 

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -274,3 +276,36 @@ def test_a_queue_that_cannot_be_written_keeps_nobody_from_an_answer(fake):
     (here.folder / "queue.lock").mkdir()
     code, out, errors = call("show", waits.id, "--json")
     assert code == 0 and json.loads(out)["state"] == "queued", errors
+
+
+def test_a_run_that_nobody_can_see_to_holds_its_device_no_longer_than_its_processes(fake):
+    here = fake("hang", steps=3)
+    run = start(here)
+    until(lambda: here.look(run).step == 3)
+    now = state.read(run)
+    os.kill(now.supervisor.pid, signal.SIGKILL)
+    until(lambda: not process.alive(now.supervisor))
+    run.config.write_text("{")
+    assert devices.free(here.folder, ["cpu"]) == [] and state.read(run).state == "running"
+    process.end(run.id, now.trainer)
+    assert devices.free(here.folder, ["cpu"]) == ["cpu"]
+
+
+def test_the_dashboard_sees_to_the_queue_although_it_could_not_at_first(fake):
+    here = fake("hang")
+    attend = "from app.__main__ import attend; from launcher.runs import Runs; from launcher.store import Store"
+    code = f"{attend}; here = Runs.here(); attend(here, Store(here.store_path))"
+    with devices.held(here.folder, ["cpu"]):
+        run = start(here)
+        (here.folder / "queue.lock").unlink()
+        (here.folder / "queue.lock").mkdir()
+        dashboard = subprocess.Popen([sys.executable, "-c", code], cwd=rundir.PROJECT)
+        until(lambda: here.store_path.exists())
+        time.sleep(1)
+        assert dashboard.poll() is None
+        (here.folder / "queue.lock").rmdir()
+    try:
+        until(lambda: state.read(run).state == "running")
+    finally:
+        dashboard.kill()
+        dashboard.wait()
