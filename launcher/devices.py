@@ -48,12 +48,27 @@ def present(wanted: str) -> list[str] | None:
         return [wanted]
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
-        return [f"gpu-{name.strip()}" for name in chosen.split(",") if name.strip()]
-    count = _gpus()
-    return None if count is None else [f"gpu-{index}" for index in range(count)]
+        entries = [name.strip() for name in chosen.split(",") if name.strip()]
+        return named(entries, () if all(name.isdecimal() for name in entries) else _uuids() or ())
+    uuids = _uuids()
+    return None if uuids is None else [f"gpu-{index}" for index in range(len(uuids))]
 
 
-def _gpus() -> int | None:
+def named(chosen: Sequence[str], uuids: Sequence[str]) -> list[str]:
+    """GPUs as CUDA_VISIBLE_DEVICES has them, each by the one name that it has here: its index, also where the beginning of
+    its UUID stands. Whatever is none of these UUIDs keeps its own.
+
+    uuids: of all GPUs by index, in the order of their buses: NVML's, and that of a job (see `engine.environment`).
+    """
+    found = []
+    for name in chosen:
+        same = [index for index, uuid in enumerate(uuids) if uuid.lower().startswith(name.lower())]
+        found.append(f"gpu-{same[0] if len(same) == 1 else name}")
+    return list(dict.fromkeys(found))
+
+
+def _uuids() -> list[str] | None:
+    """Of all GPUs, by index; None where no driver answers."""
     import pynvml
 
     try:
@@ -61,7 +76,8 @@ def _gpus() -> int | None:
     except pynvml.NVMLError:
         return None
     try:
-        return pynvml.nvmlDeviceGetCount()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
     finally:
         pynvml.nvmlShutdown()
 

@@ -170,6 +170,9 @@ CPU_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # vLLM's worker inside its engine process, not in one more
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GB
 }
+CUDA_ENVIRONMENT = {
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # CUDA's own order is by speed: a GPU's index would be another than NVML's
+}
 UNSET: dict[Device, tuple[str, ...]] = {
     "cpu": ("CUDA_VISIBLE_DEVICES", "RAY_ADDRESS"),
     "cuda": ("TORCH_CUDA_ARCH_LIST",),
@@ -190,7 +193,7 @@ def environment(device: Device, optional: Collection[str] = (), root: Path = ROO
     common = {**COMMON_ENVIRONMENT, "PYTHONPATH": python_path(launcher / "shim", *stub, root)}
     if device == "cpu":
         return common | CPU_ENVIRONMENT
-    return common | ({} if "flashinfer-python" in optional else {"VLLM_USE_FLASHINFER_SAMPLER": "0"})
+    return common | CUDA_ENVIRONMENT | ({} if "flashinfer-python" in optional else {"VLLM_USE_FLASHINFER_SAMPLER": "0"})
 
 
 def python_path(*folders: Path) -> str:

@@ -12,7 +12,7 @@ from test_cli import RUN, call
 from test_supervise import start, until
 
 from bench.many_jobs import Trainer, crowd, in_order, most_at_once
-from launcher import devices, preflight, process, queue, rundir, runs, state, watch
+from launcher import devices, engine, preflight, process, queue, rundir, runs, state, watch
 from launcher.config import resolve
 from launcher.runs import Refused
 from launcher.state import End
@@ -197,6 +197,16 @@ def test_a_run_of_two_gpus_is_not_passed_by_and_other_devices_are_other_lines(fa
     here.stop(one.id, "now")
     now = here.wait(one)
     assert now.devices == ("gpu-0",) and devices.visible(now.devices) == {"CUDA_VISIBLE_DEVICES": "0"}
+
+
+def test_a_gpu_has_one_name_however_it_is_chosen(monkeypatch):
+    uuids = ("GPU-aa11-1", "GPU-bb22-2", "GPU-bb33-3")
+    assert devices.named(["1", "GPU-aa11-1"], uuids) == ["gpu-1", "gpu-0"]
+    assert devices.named(["gpu-AA", "GPU-aa11"], uuids) == ["gpu-0"]
+    assert devices.named(["GPU-bb", "MIG-cc"], uuids) == ["gpu-GPU-bb", "gpu-MIG-cc"]  # of two, and of none
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", " 1, 0,")
+    assert devices.present(devices.GPUS) == ["gpu-1", "gpu-0"]
+    assert engine.environment("cuda")["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
 def test_a_run_for_which_the_machine_is_too_small_ends_with_that_reason(fake, monkeypatch):
