@@ -117,6 +117,6 @@ def tried(verb) -> dict[str, Any]:
     """What became of a button: {"refused": why} or nothing to say."""
     try:
         verb()
-    except (Refused, UnknownRun, Unreadable) as refusal:
+    except (Refused, UnknownRun, Unreadable, OSError) as refusal:
         return {"refused": str(refusal)}
     return {}

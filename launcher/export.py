@@ -70,7 +70,7 @@ def columns(row: type) -> dict[str, type]:
 
 def write(store: Store, run: RunDir, out: Path) -> list[Path]:
     """Writes metrics, rewards, rates and reviews as .csv and .parquet, games.jsonl, config.json and the
-    data's card.json into `out`.
+    data's card.json, as far as the run has them, into `out`.
 
     The card names source, licence and citation of the notes that stand in the games. Errors: NotEmpty.
     """
@@ -82,8 +82,7 @@ def write(store: Store, run: RunDir, out: Path) -> list[Path]:
         *(_csv(out / f"{table.name}.csv", table) for table in found),
         *(_parquet(out / f"{table.name}.parquet", table) for table in found),
         _games(run, out / "games.jsonl"),
-        Path(shutil.copy(run.config, out)),
-        Path(shutil.copy(run.data / "card.json", out)),
+        *(Path(shutil.copy(file, out)) for file in (run.config, run.data / "card.json") if file.exists()),
     ]
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from launcher import library, state, store_charts, store_page, svg
 from launcher.markup import Child, Markup, join, table, tag
-from launcher.reading import Unreadable, settings
+from launcher.reading import Unreadable, reading, settings
 from launcher.rundir import RunDir, read_json
 from launcher.settings import leaves
 from launcher.store import Store
 from launcher.store_games import Outcome
-from launcher.store_page import GameFilter
+from launcher.store_page import GameFilter, LostGame
 from launcher.svg import Curve
 from medical_team.records import GameRecord
 from medical_team.types import Category, Role
@@ -85,7 +85,12 @@ def _outcome(run: RunDir) -> Iterator[Markup]:
 
 
 def _notes(run: RunDir) -> Iterator[Markup]:
-    written = library.notes(run)
+    try:
+        with reading(library.notes_file(run)):
+            written = library.notes(run)
+    except Unreadable as error:
+        yield tag("p", str(error))
+        return
     if written.tags:
         yield tag("p", "Tags: ", join(*(tag("bdi", f"{one} ") for one in written.tags)))
     if written.notes:
@@ -131,12 +136,19 @@ def _games(store: Store, run: str) -> Iterator[Markup]:
     for outcome in Outcome:
         for row in store_page.page(store, run, GameFilter(outcome=outcome), limit=SAMPLES).games:
             none = False
-            yield _game(store_page.read(store, run, row.game), outcome)
+            yield _game(store, run, row.game, outcome)
     if none:
         yield tag("p", "None yet.")
 
 
-def _game(record: GameRecord, outcome: Outcome) -> Markup:
+def _game(store: Store, run: str, game: str, outcome: Outcome) -> Markup:
+    try:
+        return _played(store_page.read(store, run, game), outcome)
+    except LostGame as error:
+        return tag("p", str(error))
+
+
+def _played(record: GameRecord, outcome: Outcome) -> Markup:
     facts = f"{outcome} · step {record.step} · {record.mode} · {record.category} · truth {record.truth or 'none'}"
     verdict = record.verdict
     said = None
@@ -165,7 +177,13 @@ def _data(run: RunDir) -> Markup:
     card = run.data / "card.json"
     if not card.exists():
         return tag("p", "This run has no data card.")
-    said = read_json(card)
+    try:
+        with reading(card):
+            said = read_json(card)
+            if not isinstance(said, dict):
+                raise ValueError("it is no data card")
+    except Unreadable as error:
+        return tag("p", str(error))
     return table(("what", "value"), [[key, str(said[key])] for key in ("source", "licence", "citation") if key in said])
 
 

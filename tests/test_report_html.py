@@ -59,6 +59,23 @@ def test_a_run_without_steps_and_games_has_a_report_too(tmp_path):
     assert "No step finished yet." in text and "no data card" in text
 
 
+def test_what_is_damaged_is_told_of_and_the_rest_is_there(tmp_path):
+    run = written_run.write(tmp_path)
+    with Store(Runs(tmp_path).store_path) as store:
+        ingest(store, run.path)
+        library.notes_file(run).write_text('{"notes": ')
+        (run.data / "card.json").write_text("[1]")
+        games = run.games / "1-1.jsonl"
+        games.write_text("\n".join([*games.read_text().splitlines()[:5], "{"]))
+        text = read(report_html.whole(store, run)).text
+        packed = library.archive(store, run)
+        (run.data / "card.json").unlink()
+        library.archive(store, run)
+    for said in ("notes.json", "card.json", "'g-5' is no longer at byte", "Game g-4", "Mean raw reward by role"):
+        assert said in text
+    assert packed.stat().st_size > 1000
+
+
 def test_a_megabyte_of_text_does_not_swell_it(tmp_path):
     run = written_run.write(tmp_path, games=[written_run.game(ID, 1, 1, written_run.MEGABYTE)])
     with Store(Runs(tmp_path).store_path) as store:

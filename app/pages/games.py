@@ -53,7 +53,9 @@ SAVE = """
 element.addEventListener('click', async (event) => {
   const button = event.target.closest('[data-save]');
   if (!button) return;
-  const text = await server.record({run: button.dataset.run, game: button.dataset.save});
+  const text = await secondOpinion.told(server.record({run: button.dataset.run, game: button.dataset.save}));
+  button.parentElement.querySelector('[role=alert]').textContent = text.refused || '';
+  if (text.refused) return;
   const file = document.createElement('a');
   file.href = URL.createObjectURL(new Blob([text], {type: 'application/json'}));
   file.download = 'game-' + decodeURIComponent(button.dataset.save).replace(/[^\\w.-]+/g, '_') + '.json';

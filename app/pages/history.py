@@ -120,7 +120,11 @@ class Page:
         )  # fmt: skip
 
     def folder(self, id: str) -> RunDir:
-        return rundir.find(self.shared.runs.folder, id)
+        """Errors: gr.Error for a run that was deleted while it was still shown here."""
+        try:
+            return rundir.find(self.shared.runs.folder, id)
+        except UnknownRun as error:
+            raise gr.Error(str(error), print_exception=False) from error
 
 
 def _placed(shared: Shared) -> Page:
@@ -168,7 +172,8 @@ def _wire_list(page: Page, tab: gr.Tab) -> None:
         if event.mark:
             marks = [one for one in marks if one != event.run] + [event.run] * (event.run not in marks)
             return *page.screen(words, wanted, now, marks, run), *(gr.skip(),) * len(page.details)
-        return *page.screen(words, wanted, now, marks, event.run), *page.detail(event.run)
+        shown = page.screen(words, wanted, now, marks, event.run)
+        return *shown, *page.detail(shown[-1])  # none if the run was deleted while it was still listed here
 
     page.runs.select(pick, held, [*page.outputs, *page.details], **QUIET)
 
@@ -192,7 +197,7 @@ def _wire_verbs(page: Page) -> None:
 
 def _wire_deletion(page: Page) -> None:
     chosen = page.shared.chosen
-    page.verbs["drop"].click(partial(ask, page), page.picked, [page.sure, page.question], **QUIET)
+    page.verbs["drop"].click(partial(ask, page), page.picked, [page.sure, page.question], **QUEUED)
     page.no.click(lambda: gr.Column(visible=False), None, page.sure, **QUIET)
     page.yes.click(
         partial(delete, page), [page.picked, chosen, *page.filters, page.marked],
@@ -244,7 +249,7 @@ def _try(verb) -> None:
     """Shows why a verb was refused."""
     try:
         verb()
-    except (Refused, Busy, UnknownRun, Unreadable) as refusal:
+    except (Refused, Busy, UnknownRun, Unreadable, OSError) as refusal:
         raise gr.Error(str(refusal), print_exception=False) from refusal
 
 

@@ -55,6 +55,7 @@ TEMPLATE = """
       <button type="button" class="so-button" data-export="csv">Reviews as CSV</button>
       <button type="button" class="so-button" data-export="jsonl">Reviews as JSONL</button>
     </div>
+    <p class="so-answer" role="alert" hidden></p>
     <div class="so-note"></div>
   </section>
 </div>

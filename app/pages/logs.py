@@ -165,8 +165,16 @@ class Page:
         shown = lines(window, following and going_on, target)
         return now, str(shown), str(described(now, phase, found)), gr.Button(interactive=found is not None)
 
+    def folder(self, id: str) -> RunDir | None:
+        """None for a run that was deleted while it was still shown here."""
+        with suppress(UnknownRun):
+            return rundir.find(self.shared.runs.folder, id)
+        return None
+
     def at_end(self, run: str, name: str | None, least: str, words: str, following: bool) -> tuple:
-        folder = rundir.find(self.shared.runs.folder, run)
+        folder = self.folder(run)
+        if folder is None:
+            return (gr.skip(),) * len(self.outputs)
         path = _chosen_log(folder, name)
         return self.screen(folder, path, log_window.window(path, None, Wanted(LEVELS[least], words), LINES), following)
 
@@ -215,10 +223,8 @@ def _wire(page: Page, tab: gr.Tab) -> None:
 
 def show(page: Page, run: str, name: str | None, least: str, words: str, following: bool) -> tuple:
     """The whole page anew."""
-    store = page.shared.store
-    try:
-        folder = rundir.find(page.shared.runs.folder, run)
-    except UnknownRun:
+    store, folder = page.shared.store, page.folder(run)
+    if folder is None:
         return (gr.skip(),) * (len(page.outputs) + 4)
     names = [path.name for path in library.logs(folder)]
     name = name if name in names else (names[-1] if names else None)
@@ -237,7 +243,9 @@ def again(page: Page, now: View, *said) -> tuple:
 
 def poll(page: Page, now: View, run: str, name: str | None, *rest) -> tuple:
     """What is new at the end, if there is any."""
-    folder = rundir.find(page.shared.runs.folder, run)
+    folder = page.folder(run)
+    if folder is None:
+        return (gr.skip(),) * len(page.outputs)
     path = _chosen_log(folder, name)
     same = (now.run, now.log, now.size) == (run, path.name, tail.size(path))
     return (gr.skip(),) * len(page.outputs) if same and _going_on(folder) else page.at_end(run, name, *rest)
@@ -245,9 +253,9 @@ def poll(page: Page, now: View, run: str, name: str | None, *rest) -> tuple:
 
 def turn(page: Page, back: bool, now: View, run: str, name: str | None, least: str, words: str) -> tuple:
     """The stretch before or after the one on the screen."""
-    if not now.run:
+    folder = page.folder(run)
+    if folder is None or not now.run:
         return (gr.skip(),) * (len(page.outputs) + 1)
-    folder = rundir.find(page.shared.runs.folder, run)
     path, wanted = _chosen_log(folder, name), Wanted(LEVELS[least], words)
     window = (
         log_window.window(path, now.start, wanted, LINES) if back
@@ -257,10 +265,12 @@ def turn(page: Page, back: bool, now: View, run: str, name: str | None, least: s
 
 
 def jump(page: Page, run: str, name: str | None) -> tuple:
-    """To the first error, whatever the filter was."""
-    folder = rundir.find(page.shared.runs.folder, run)
-    path = _chosen_log(folder, name)
-    found = first_error(page.shared.store, run, _attempt(folder, path))
+    """To the first error, whatever the filter was. It may be gone: a run that goes on has a log of its own again."""
+    folder = page.folder(run)
+    path = folder and _chosen_log(folder, name)
+    found = folder and first_error(page.shared.store, run, _attempt(folder, path))
+    if found is None:
+        return (gr.skip(),) * (len(page.outputs) + 3)
     window = log_window.around(path, found.offset, LINES)
     return *page.screen(folder, path, window, False, found.offset), False, "everything", ""
 

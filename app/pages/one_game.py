@@ -47,7 +47,7 @@ def _head(record: GameRecord) -> Markup:
     heading = tag("h3", "Game ", tag("bdi", record.game))
     save = tag("button", "Download record", type="button", data_run=record.run, data_save=quote(record.game))
     here = tag("a", "Link to this game", href=link(record.run, record.game))
-    return tag("header", heading, _facts(facts), tag("p", here, " ", save, class_="actions"))
+    return tag("header", heading, _facts(facts), tag("p", here, " ", save, tag("span", role="alert"), class_="actions"))
 
 
 def _notes(record: GameRecord) -> Markup:

@@ -22,6 +22,7 @@ from launcher.config import RunConfig, presets
 from launcher.markup import Markup, join, table, tag
 from launcher.preflight import Problem
 from launcher.prepare import NoCases
+from launcher.reading import Unreadable
 from launcher.rundir import RunDir
 from launcher.runs import Refused, settled
 from launcher.shell_script import MOST_CHARACTERS
@@ -330,7 +331,11 @@ def _begin(page: Page, run: RunConfig) -> Updates:
         made = page.shared.runs.create(run)
     except (Refused, NoCases, DataError, OSError) as error:
         return {page.ahead: [Problem(None, str(error)), *found]}
-    page.shared.runs.start(made)
+    try:
+        page.shared.runs.start(made)
+    except (Refused, Unreadable, OSError) as error:
+        text = f"{error}; run {made.id} is made and not started: Resume on the page History starts it"
+        return {page.ahead: [Problem(None, text), *found]}
     return {page.shared.chosen: made.id, page.shared.tabs: gr.Tabs(selected="live")}
 
 

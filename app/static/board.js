@@ -69,9 +69,16 @@ const tools = (board, plot) => [
   }),
   button("PNG", `PNG: ${plot.spec.title}`, () => plot.drawn && Plotly.downloadImage(plot.box, {
     format: "png", width: 1200, height: 600, scale: 2, filename: `${board.run} ${plot.spec.id}` })),
-  button("CSV", `CSV: ${plot.spec.title}`, async () => {
-    const { text } = await asked("table", { run: board.run, board: board.name, plot: plot.spec.id });
-    save(`${board.run} ${plot.spec.id}.csv`, text);
+  button("CSV", `CSV: ${plot.spec.title}`, async (node) => {
+    node.parentElement.querySelector("[role=alert]")?.remove();
+    try {
+      const { text } = await asked("table", { run: board.run, board: board.name, plot: plot.spec.id });
+      save(`${board.run} ${plot.spec.id}.csv`, text);
+    } catch {
+      const said = make("span", { textContent: "No CSV: the dashboard did not answer." });
+      said.setAttribute("role", "alert");
+      node.after(said);
+    }
   }),
 ];
 

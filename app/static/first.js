@@ -1,3 +1,7 @@
+/** What a server function said. Gradio answers undefined where it failed or nobody was there: that is a refusal too. */
+secondOpinion.told = async (answer) => (await answer)
+  ?? { refused: "The dashboard could not do this, or did not answer; what went wrong is printed where it was started. Try again." };
+
 // Runs before the rest of the page has come: the first points are on their way while scripts are still read, and Gradio,
 // whose eighty files and whose page keep browser and dashboard busy for seconds, comes after the first curve.
 (({ run, tab, plots }) => {

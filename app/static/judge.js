@@ -39,43 +39,53 @@ async function overview() {
     : "No run yet. Start one on the page Run; what its judge says appears here.");
 }
 
+/** What could not be done. Keys that were typed ahead of it were meant for what would have come after it. */
+function say(refused) {
+  one(".so-answer").hidden = !refused;
+  write(one(".so-answer"), refused || "");
+  if (refused) waiting.length = 0;
+  return Boolean(refused);
+}
+
 async function note() {
   if (!queue.length) return;
   const game = queue[at];
-  const answer = await server.note({ run, game, shown: one("[name=shown]").checked });
-  if (game !== queue[at]) return;
+  const answer = await secondOpinion.told(server.note({ run, game, shown: one("[name=shown]").checked }));
+  if (game !== queue[at] || say(answer.refused)) return;
   put(one(".so-note"), answer.html);
   put(one(".so-agreement"), answer.agreement);
   write(one(".so-place"), `Note ${at + 1} of ${queue.length}`);
 }
 
-/** Past the last note come those that were played since. */
+/** Past the last note come those that were played since. False where that could not be asked. */
 async function move(by) {
   const asked = run;
   if (at + by >= queue.length) {
-    const found = (await server.overview({ run, queue: true })).queue;
-    if (asked !== run) return;
-    queue = queue.concat(found.filter((game) => !queue.includes(game)));
+    const answer = await secondOpinion.told(server.overview({ run, queue: true }));
+    if (asked !== run || say(answer.refused)) return false;
+    queue = queue.concat(answer.queue.filter((game) => !queue.includes(game)));
   }
   at = Math.min(Math.max(at + by, 0), queue.length - 1);
   await note();
+  return asked === run;
 }
 
 async function label(as) {
   if (ended && at === queue.length - 1) return;
-  const answer = await server.label({
+  const asked = run;
+  const answer = await secondOpinion.told(server.label({
     run, game: queue[at], label: as, reviewer: one("[name=reviewer]").value, remark: one("[name=remark]").value,
-  });
-  if (answer.refused) return write(one(".so-place"), answer.refused);
+  }));
+  if (asked !== run || say(answer.refused)) return;
   one("[name=remark]").value = "";
   const labelled = at;
-  await move(1);
-  ended = at === labelled;
+  ended = (await move(1)) && at === labelled;
   if (ended) write(one(".so-place"), `Note ${at + 1} of ${queue.length} is labelled, the last so far. Next asks for new ones.`);
 }
 
 async function save(kind) {
-  const text = await server.exported({ run, kind });
+  const text = await secondOpinion.told(server.exported({ run, kind }));
+  if (say(text.refused)) return;
   const url = URL.createObjectURL(new Blob([text], { type: kind === "csv" ? "text/csv" : "application/jsonl" }));
   Object.assign(document.createElement("a"), { download: `${run} reviews.${kind}`, href: url }).click();
   URL.revokeObjectURL(url);
@@ -93,12 +103,12 @@ async function press(key) {
       if (next in KEYS) await label(KEYS[next]);
       else {
         const before = at;
-        await move(next === "j" ? 1 : -1);
-        ended &&= at === before;
+        if (await move(next === "j" ? 1 : -1)) ended &&= at === before;
       }
     }
   } finally {
     busy = false;
+    waiting.length = 0;
   }
 }
 
@@ -121,6 +131,8 @@ one("[name=shown]").addEventListener("change", note);
 watch("value", () => {
   if (props.value === run) return;
   [run, queue, at, loaded] = [props.value || "", [], 0, ""];
+  waiting.length = 0;
+  say("");
   due = 0;
 });
 

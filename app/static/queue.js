@@ -42,10 +42,11 @@ function draw(waiting) {
 }
 
 async function tell(act) {
-  const refused = (await act()).refused || "";
+  const refused = (await secondOpinion.told(act())).refused || "";
   answer.hidden = !refused;
   answer.textContent = refused;
-  draw(await server.waiting({}));
+  const waiting = await server.waiting({});
+  if (waiting) draw(waiting);
 }
 
 async function poll() {

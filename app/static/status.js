@@ -118,24 +118,31 @@ async function look() {
   one(".so-run select").value = run;
 }
 
+/** How long to wait before the next look. */
+async function tryToLook() {
+  try {
+    await look();
+    return every.shown;
+  } catch {
+    one(".so-lost").hidden = false;
+    write(one(".so-lost"), "This page has lost the dashboard. The run is not affected: it goes on without it. Trying again.");
+    return every.lost;
+  }
+}
+
 async function poll() {
   if (!bar.isConnected) return;
-  let pause = every.shown;
-  if (!document.hidden) {
-    try {
-      await look();
-    } catch {
-      pause = every.lost;
-      one(".so-lost").hidden = false;
-      write(one(".so-lost"), "This page has lost the dashboard. The run is not affected: it goes on without it. Trying again.");
-    }
-  }
-  setTimeout(poll, pause);
+  setTimeout(poll, document.hidden ? every.shown : await tryToLook());
 }
 
 function choose(id) {
   run = id;
-  look();
+  tryToLook();
+}
+
+async function act(verb) {
+  say((await secondOpinion.told(verb)).refused);
+  tryToLook();
 }
 
 watch("value", () => { if (props.value !== run) choose(props.value || ""); });
@@ -144,18 +151,16 @@ one(".so-run select").addEventListener("change", (event) => {
   trigger("select", { run });
 });
 one(".so-stop").addEventListener("click", () => one("dialog").showModal());
-one("dialog").addEventListener("click", async (event) => {
+one("dialog").addEventListener("click", (event) => {
   const when = event.target.dataset.when;
   if (when === undefined) return;
   one("dialog").close();
-  if (when) say((await server.stop({ run, when })).refused);
-  look();
+  if (when) act(server.stop({ run, when }));
 });
 one(".so-resume").addEventListener("click", async () => {
   one(".so-resume").disabled = true;
-  say((await server.resume({ run })).refused);
+  await act(server.resume({ run }));
   one(".so-resume").disabled = false;
-  look();
 });
 
 const theme = one(".so-theme select");
