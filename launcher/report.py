@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import IO, Any
 
-from launcher import state, store_charts, store_health, store_page, tail
+from launcher import log_window, state, store_charts, store_health, store_page, tail
 from launcher.ingest import Ingested
 from launcher.reading import Unreadable
 from launcher.rundir import RunDir
@@ -185,12 +185,16 @@ class Tail:
         self._offset = 0
 
     def last(self, count: int) -> list[str]:
-        """The last `count` lines of the file as it is now."""
-        lines: list[str] = []
-        self._offset = 0
-        while new := self.new():
-            lines = (lines + new)[-count:]
-        return lines
+        """The last `count` lines of the file as it is now, looked for from its end: it may be of gigabytes."""
+        self._offset = self._whole()
+        found = log_window.window(self._path, self._offset, most=count).lines if count > 0 else ()
+        return [_visible(line.text) for line in found]
+
+    def _whole(self) -> int:
+        """The byte behind the last line that has its end."""
+        begin = max(0, tail.size(self._path) - log_window.BLOCK)
+        end = tail.rest(self._path, begin, log_window.BLOCK)
+        return begin + (end.text.rfind(b"\n") + 1 if end else 0)
 
     def new(self) -> list[str]:
         """Lines since the last call, a bounded number of bytes of them."""

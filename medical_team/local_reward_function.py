@@ -20,7 +20,7 @@ from medical_team.judge import Judge, truth_of  # noqa: E402
 from medical_team.judge.background import Background  # noqa: E402
 from medical_team.judge.remote_reward import reply_text  # noqa: E402
 from medical_team.prompts import Style  # noqa: E402
-from medical_team.records import GameLog, GameRecord, read_folder  # noqa: E402
+from medical_team.records import GameLog, GameRecord, stream  # noqa: E402
 from medical_team.scoring import Bookkeeper, numbers  # noqa: E402
 from medical_team.types import Reply  # noqa: E402
 
@@ -44,7 +44,7 @@ def _desk() -> _Desk:
     settings, config = agent_settings.from_environment()
     books = Bookkeeper(settings, config.remove_ties)
     if settings.start_step:
-        books.replay(read_folder(settings.games))
+        books.replay(stream(settings.games))
     log, judge = GameLog(settings.games, settings.writer), settings.judge.load(settings.games.parent)
     return _Desk(settings.style, config, books, log, judge, Background())
 

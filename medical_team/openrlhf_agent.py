@@ -21,7 +21,7 @@ from medical_team.frozen import Sampling  # noqa: E402
 from medical_team.game import Game, PromptTooLong, Table, assess, play  # noqa: E402
 from medical_team.judge.probing import MODELS, Prober  # noqa: E402
 from medical_team.opponents import Opponents, against, seats  # noqa: E402
-from medical_team.records import GameLog, GameRecord, read_folder  # noqa: E402
+from medical_team.records import GameLog, GameRecord, stream  # noqa: E402
 from medical_team.scoring import Bookkeeper, numbers  # noqa: E402
 from medical_team.types import Reply, Sample  # noqa: E402
 
@@ -96,7 +96,7 @@ class AgentExecutor(AgentExecutorBase):
         self.judge = self.settings.judge.load(self.settings.games.parent)
         self.books = Bookkeeper(self.settings, self.config.remove_ties)
         if self.settings.start_step:
-            self.books.replay(read_folder(self.settings.games))
+            self.books.replay(stream(self.settings.games))
         self.log = GameLog(self.settings.games, self.settings.writer)
         share = self.settings.judge.probe_share if self.settings.judge.asks_a_model else 0.0
         folder, writer = self.settings.games.parent / "probes", self.settings.writer

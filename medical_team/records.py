@@ -4,6 +4,7 @@ The writer (the training engine) and the reader (the launcher's ingest) share th
 line that the other reads. One file per writing process: lines are never interleaved.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -109,11 +110,19 @@ class GameRecord(_Record):
 
 def read_folder(folder: Path) -> list[GameRecord]:
     """Every whole record in `folder`, file by file. Lines that a full disk or a kill has cut are left out."""
-    lines = (line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().split(b"\n")[:-1])
-    return [GameRecord.model_validate_json(line) for line in lines if _whole(line)]
+    return list(stream(folder))
+
+
+def stream(folder: Path) -> Iterator[GameRecord]:
+    """The same one by one: a long run's games are gigabytes."""
+    for path in sorted(folder.glob("*.jsonl")):
+        with path.open("rb") as lines:
+            yield from (GameRecord.model_validate_json(line) for line in lines if _whole(line))
 
 
 def _whole(line: bytes) -> bool:
+    if not line.endswith(b"\n"):
+        return False
     try:
         from_json(line)
     except ValueError:

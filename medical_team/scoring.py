@@ -1,14 +1,26 @@
 """From a played game to its record: what each seat earned, minus what its role usually earns there."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 from medical_team.agent_settings import AgentSettings
 from medical_team.baseline import PAST, START, Baselines
 from medical_team.game import SELF, Game, Seat
 from medical_team.records import GameRecord, TurnRecord, VerdictRecord
-from medical_team.types import Role, Sample, Verdict
+from medical_team.types import Category, Role, Sample, Verdict
 
 Mode = Literal["train", "eval"]
+
+
+class _Played(NamedTuple):
+    """All that a baseline learns of a game: far less than the game's texts."""
+
+    step: int
+    attempt: int
+    ended: float
+    category: Category
+    other: str
+    earned: tuple[tuple[Role, float], ...]
 
 
 class Bookkeeper:
@@ -22,19 +34,23 @@ class Bookkeeper:
         self._baselines = Baselines(settings.baseline_decay)
         self._prompts = self._games = 0
 
-    def replay(self, records: list[GameRecord]) -> None:
+    def replay(self, records: Iterable[GameRecord]) -> None:
         """Brings the baselines to where `records`, the run's games up to `start_step`, left them.
 
         A step that was made twice, because the run was resumed from before it, counts as it was made last.
         """
-        played = [record for record in records if record.mode == "train" and record.step <= self._settings.start_step]
-        last_start = {record.step: record.attempt for record in sorted(played, key=lambda record: record.attempt)}
-        for record in sorted(played, key=lambda record: record.ended):
-            if record.valid and record.attempt == last_start[record.step]:
-                for turn in record.turns:
-                    if turn.trained:
-                        other = self._other(record.opponent)
-                        self._baselines.center(turn.role, record.category, turn.raw_reward, other)
+        last = self._settings.start_step
+        played = [self._played(record) for record in records if record.mode == "train" and record.step <= last]
+        last_start = {game.step: game.attempt for game in sorted(played, key=lambda game: game.attempt)}
+        for game in sorted(played, key=lambda game: game.ended):
+            if game.attempt == last_start[game.step]:
+                for role, raw in game.earned:
+                    self._baselines.center(role, game.category, raw, game.other)
+
+    def _played(self, record: GameRecord) -> "_Played":
+        earned = tuple((turn.role, turn.raw_reward) for turn in record.turns if turn.trained and record.valid)
+        other = self._other(record.opponent)
+        return _Played(record.step, record.attempt, record.ended, record.category, other, earned)
 
     def step_of(self, mode: Mode) -> int:
         """The step that the next prompt is for: call once per prompt. An evaluation belongs to the last finished step."""

@@ -1,4 +1,5 @@
 import asyncio
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from test_game import CLEAN, REWORDED, FixedJudge, Scripted, sample, say, table
 
 from medical_team.agent_settings import AgentSettings
 from medical_team.game import assess, play
-from medical_team.records import GameLog, GameRecord, read_folder
+from medical_team.records import GameLog, GameRecord, read_folder, stream
 from medical_team.scoring import NUMBERS, Bookkeeper, numbers
 from medical_team.types import Category, Label, Role
 
@@ -127,3 +128,15 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path):
     assert len(read_folder(tmp_path)) == 1
     log.append(books().record(won(), "train", 1, 0, 2))  # a full disk cut the one before, and the same process goes on
     assert len(read_folder(tmp_path)) == 2
+
+
+def test_a_resume_holds_no_more_than_one_game_at_a_time(tmp_path):
+    log, desk = GameLog(tmp_path, "1-1"), books()
+    record = desk.record(won(), "train", 1, 0, 1).model_copy(update={"note": "x" * 100_000})
+    for number in range(100):
+        log.append(record.model_copy(update={"game": str(number)}))
+    tracemalloc.start()
+    books(start_step=1).replay(stream(tmp_path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
