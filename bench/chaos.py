@@ -18,7 +18,8 @@ from typing import NamedTuple
 from bench import chaos_world as chaos
 from bench.chaos_acts import FAKE, REAL, Episode, Kind, episode, plan
 from bench.chaos_world import Untrue, World
-from launcher import report, state, supervise
+from launcher import report, state
+from launcher.checkpoints import checkpoint_step
 from launcher.state import End
 
 HEADS = (
@@ -51,7 +52,7 @@ def finish(world: World, complete: bool) -> str | None:
             world.runs.stop(run.id, "now")
             chaos.ended(world, run)
         chaos.account(world, run)
-    able = [run for run in world.started if 0 < supervise.checkpoint_step(run) < state.read(run).steps]
+    able = [run for run in world.started if 0 < checkpoint_step(run) < state.read(run).steps]
     if not able or not complete:
         return None
     world.runs.resume(able[0].id)

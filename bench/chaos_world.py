@@ -16,7 +16,8 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-from launcher import engine, process, rundir, state, supervise, watch
+from launcher import engine, process, rundir, state, watch
+from launcher.checkpoints import checkpoint_step
 from launcher.config import DEMO_MODEL, RunConfig, resolve
 from launcher.ingest import ingest
 from launcher.rundir import PROJECT, RunDir
@@ -80,7 +81,7 @@ class World:
         for run, now in waiting:
             if len(going) >= self.crowd:
                 return
-            if now.state != End.DONE and 0 < supervise.checkpoint_step(run) < now.steps:
+            if now.state != End.DONE and 0 < checkpoint_step(run) < now.steps:
                 self.runs.resume(run.id)
                 self.hurt.discard(run.id)
                 self.resumed += 1

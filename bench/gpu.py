@@ -36,9 +36,9 @@ from launcher import (  # noqa: E402
     process,
     report,
     settings,
-    supervise,
 )
 from launcher.config import presets, resolve  # noqa: E402
+from launcher.reading import config_of  # noqa: E402
 from launcher.rundir import RunDir  # noqa: E402
 from launcher.runs import Runs  # noqa: E402
 from launcher.store import MemoryPoint, Store  # noqa: E402
@@ -218,7 +218,7 @@ def measured(store: Store, run: RunDir, started: float) -> dict[str, Any]:
     """What the run's own files tell."""
     series = {name: store.series(run.id, f"timing/{name}") for name in PHASES}
     lengths = dict(store.series(run.id, "response_length"))
-    config = supervise.load_config(run)
+    config = config_of(run)
     steps = [
         {"step": step}
         | {name: dict(points).get(step) for name, points in series.items()}

@@ -131,7 +131,8 @@ def parser() -> argparse.ArgumentParser:
     tail.add_argument("--follow", action="store_true", help="go on until the run has ended")
     stop = verb("stop", do_stop, "stop a run after its next checkpoint", run_id=True)
     stop.add_argument("--now", action="store_true", help="do not wait for the checkpoint")
-    resume = verb("resume", do_resume, "start an ended run again from its newest checkpoint", run_id=True)
+    resume = verb("resume", do_resume, "start an ended run again from a checkpoint", run_id=True)
+    resume.add_argument("--step", type=int, metavar="N", help="the step of its checkpoint (default: the newest)")
     resume.add_argument("--wait", action="store_true")
     line = verb("queue", do_queue, "list the runs that wait for a device; move one, or take it out")
     line.add_argument("id", nargs="?", help="a run that waits")
@@ -383,7 +384,7 @@ def do_stop(asked) -> int:
 
 def do_resume(asked) -> int:
     here = Runs.here()
-    run = here.resume(asked.id)
+    run = here.resume(asked.id, asked.step)
     if asked.wait:
         return _wait(here, run, asked)
     _say_begun(here, run, asked, "resumed")

@@ -38,6 +38,12 @@ def checkpoint_step(rundir: RunDir) -> int:
     return max((step for step in there if named is None or step <= int(named[1])), default=0)
 
 
+def steps(rundir: RunDir) -> list[int]:
+    """Steps of all whole checkpoints, in order."""
+    newest = checkpoint_step(rundir)
+    return sorted(step for step in _steps(rundir.checkpoints / "_actor") if step <= newest) if newest else []
+
+
 def _steps(folder: Path) -> list[int]:
     return [int(found[1]) for path in folder.iterdir() if (found := _NAME.fullmatch(path.name)) and path.is_dir()]
 

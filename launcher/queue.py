@@ -70,8 +70,11 @@ def place(runs: Path, run: str) -> int | None:
     return next((number for number, one in enumerate(waiting(runs), 1) if one.run == run), None)
 
 
-def join(run: RunDir, now: State) -> None:
-    """Puts a run at the end: a new one, or one that has ended and is to go on. Errors: supervise.Busy."""
+def join(run: RunDir, now: State, step: int | None = None) -> None:
+    """Puts a run at the end: a new one, or one that has ended and is to go on, from its newest checkpoint or that of `step`.
+
+    Errors: supervise.Busy.
+    """
     runs = run.path.parent
     with supervise.sole(run, patience=5.0), held(runs):
         at = time.time()  # with the queue in hand, so that the times are in the order of the places
@@ -80,7 +83,8 @@ def join(run: RunDir, now: State) -> None:
             missing_ok=True
         )  # a supervisor that was killed as it ended left it: it would stop this start, too
         _put(runs, [*waiting(runs), Waiting(run.id, devices.line(config_of(run)), at)])
-        state.write(run, now.model_copy(update={"state": QUEUED, "phase": QUEUED, "queued": at, "before": before}))
+        waits = {"state": QUEUED, "phase": QUEUED, "queued": at, "before": before, "chosen": step}
+        state.write(run, now.model_copy(update=waits))
 
 
 def move(runs: Path, run: str, to: int) -> int:
@@ -110,7 +114,7 @@ def withdraw(run: RunDir) -> State:
 
 def _withdrawn(now: State) -> dict[str, Any]:
     if now.before is not None:
-        return {"state": now.before, "phase": now.before, "queued": None}
+        return {"state": now.before, "phase": now.before, "queued": None, "chosen": None}
     reason = "withdrawn from the queue before it started"
     return {"state": End.STOPPED, "phase": End.STOPPED, "ended": time.time(), "queued": None, "reason": reason}
 
@@ -168,8 +172,8 @@ def _start(run: RunDir, now: State, line: str, count: int) -> list[str] | None:
 
 
 def _begun(run: RunDir, now: State, names: Sequence[str]) -> State:
-    """The state of a run whose turn has come: its first start, or one more from its newest checkpoint."""
-    step = settle(run, now.step)
+    """The state of a run whose turn has come: its first start, or one more from a checkpoint."""
+    step = settle(run, now.step if now.chosen is None else now.chosen)
     again = step > 0 or now.trainer is not None
     return State(
         state=RUNNING, phase=STARTING, steps=now.steps, step=step, devices=tuple(names), queued=now.queued,

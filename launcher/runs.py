@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from launcher import devices, engine, prepare, queue, rundir, state, supervise, trouble
+from launcher.checkpoints import checkpoint_step, steps
 from launcher.config import DEMO_MODEL, RunConfig
 from launcher.ingest import ingest
 from launcher.reading import Unreadable, config_of
@@ -65,29 +66,35 @@ class Runs:
     def start(self, run: RunDir) -> None:
         """Puts the run into the queue, from which it starts at once if its device is free. Returns at once."""
         now = time.time()
-        self._join(run, State(steps=supervise.load_config(run).train.steps, started=now, last_event=now))
+        self._join(run, State(steps=config_of(run).train.steps, started=now, last_event=now))
 
-    def resume(self, id: str) -> RunDir:
-        """Queues a run that has ended, to go on from its newest checkpoint, or one that never started. Errors: Refused."""
+    def resume(self, id: str, step: int | None = None) -> RunDir:
+        """Queues a run that has ended, to go on from its newest checkpoint or that of `step`, or one that never started.
+
+        From a step before the newest a run goes on that has made all its steps, too. Errors: Refused.
+        """
         run = rundir.find(self.folder, id)
         now = self.look(run)
+        if now is not None and not now.ended_already:
+            doing = "waits in the queue" if now.state == state.QUEUED else "is running"
+            raise Refused(f"run {id} {doing}; only a run that has ended can be resumed")
+        if step is not None and step not in (there := steps(run)):
+            which = f"those of steps {', '.join(map(str, there))}" if there else "none"
+            raise Refused(f"run {id} has no checkpoint of step {step}; there are {which}")
         if now is None:
             self.start(run)
             return run
-        if not now.ended_already:
-            doing = "waits in the queue" if now.state == state.QUEUED else "is running"
-            raise Refused(f"run {id} {doing}; only a run that has ended can be resumed")
-        step = supervise.checkpoint_step(run)
-        if now.state == End.DONE or step >= now.steps:
+        goes_on = checkpoint_step(run) if step is None else step
+        if goes_on >= now.steps or (step is None and now.state == End.DONE):
             raise Refused(f"run {id} has made all its {now.steps} steps; start a new run to go on")
-        if step == 0 and now.trainer is not None:
+        if goes_on == 0 and now.trainer is not None:
             raise Refused(f"run {id} has no checkpoint to resume from; start it anew with `launcher run`")
-        self._join(run, now)
+        self._join(run, now, step)
         return run
 
-    def _join(self, run: RunDir, now: State) -> None:
+    def _join(self, run: RunDir, now: State, step: int | None = None) -> None:
         try:
-            queue.join(run, now)
+            queue.join(run, now, step)
         except supervise.Busy as error:
             raise Refused(f"{error}; it is being resumed or ended right now") from error
         self.advance()
@@ -107,7 +114,7 @@ class Runs:
             raise Refused(f"a run is stopped now or after the next checkpoint, not {when!r}")
         if when == "checkpoint" and not config_of(run).checkpoint.steps:
             raise Refused(f"run {id} saves no checkpoints (checkpoint.steps is 0); use --now")
-        write_json(run.stop, {"when": when, "asked": time.time(), "checkpoint": supervise.checkpoint_step(run)})
+        write_json(run.stop, {"when": when, "asked": time.time(), "checkpoint": checkpoint_step(run)})
 
     def withdraw(self, id: str) -> None:
         """Takes a run out of the queue. Errors: Refused."""

@@ -46,6 +46,8 @@ class State(BaseModel):
     """Unix seconds since which it waits, or when it last began to."""
     before: str | None = None
     """What the state was before the run was queued; None for one that was never started."""
+    chosen: int | None = None
+    """Step of the checkpoint that it is to go on from, while it waits; None for the newest."""
     tries: int = 0
     """Supervisors that did not get as far as starting a trainer."""
     started: float

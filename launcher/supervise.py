@@ -22,6 +22,7 @@ from launcher.checkpoints import checkpoint_step, kept, old_models, resume_step,
 from launcher.config import Mode, RunConfig
 from launcher.health_watch import Watch
 from launcher.ingest import ingest, ingest_all
+from launcher.reading import config_of
 from launcher.rundir import PROJECT, RunDir, append_line, read_json, write_json
 from launcher.state import STOPPING, End, State
 from launcher.store import Failure, Store
@@ -80,7 +81,7 @@ def supervise(rundir: RunDir, store_path: Path) -> State:
         if now.state != state.RUNNING:  # whoever started this did not get as far as to write down that the run starts
             return now
         with devices.held(rundir.path.parent, now.devices), Store(store_path, PATIENCE) as store:
-            config, me = load_config(rundir), process.identify(os.getpid())
+            config, me = config_of(rundir), process.identify(os.getpid())
             now = state.change(rundir, now, supervisor=me, boot=process.boot())
             return Supervision(rundir, config, store, now).run()
 
@@ -88,16 +89,10 @@ def supervise(rundir: RunDir, store_path: Path) -> State:
 def conclude(rundir: RunDir, store_path: Path, patience: float = 0.0) -> State:
     """Writes the end of a run whose supervisor and trainer are both gone. Errors: Busy if somebody has it."""
     with sole(rundir, patience), Store(store_path) as store:
-        work = Supervision(rundir, load_config(rundir), store, state.read(rundir))
+        work = Supervision(rundir, config_of(rundir), store, state.read(rundir))
         if state.orphaned(work.state):
             work.conclude()
         return work.state
-
-
-def load_config(rundir: RunDir) -> RunConfig:
-    """What the run was started with."""
-    values = read_json(rundir.config)
-    return RunConfig.model_validate({key: value for key, value in values.items() if key not in ("id", "created")})
 
 
 class Supervision:

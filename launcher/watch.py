@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from launcher import log_window, queue, store_charts, store_health, supervise, tail
+from launcher import log_window, queue, store_charts, store_health, tail
+from launcher.checkpoints import checkpoint_step
 from launcher.health import Kind
 from launcher.reading import Unreadable
 from launcher.rundir import RunDir, read_json
 from launcher.runs import Runs, config_of
-from launcher.state import QUEUED, STOPPING, End, State
+from launcher.state import QUEUED, STOPPING, End, State, supervised
 from launcher.store import Run, Store
 
 CREATED, STALLED, UNREADABLE = "created", "stalled", "unreadable"
@@ -23,8 +24,8 @@ RECENT = 20
 """Steps behind a figure that is said to be the run's present one."""
 
 SILENCE, SILENT_STEPS = 600.0, 10
-"""A run has stalled when its supervisor says so, which has learnt how silent each phase may be; else when its log has not
-grown for so many seconds, and for the time of so many steps."""
+"""A run has stalled when its supervisor says so, which has learnt how silent each phase may be; where none lives, when its
+log has not grown for so many seconds, and for the time of so many steps."""
 
 LAST_LINES = 20
 """Shown of the log of a run that crashed or stalled."""
@@ -152,7 +153,8 @@ def stop_wish(run: RunDir) -> str | None:
 def can_resume(run: RunDir, now: State | None) -> bool:
     if now is None or not now.ended_already or now.state == End.DONE:
         return False
-    return supervise.checkpoint_step(run) < now.steps and (supervise.checkpoint_step(run) > 0 or now.trainer is None)
+    saved = checkpoint_step(run)
+    return saved < now.steps and (saved > 0 or now.trainer is None)
 
 
 def last_lines(log: Path, lines: int = LAST_LINES) -> tuple[str, ...]:
@@ -179,7 +181,8 @@ def _state(
         return now.state
     if wish == "now":
         return STOPPING
-    if told_stalled or silent is not None and silent > max(SILENCE, SILENT_STEPS * (step_seconds or 0)):
+    unwatched = silent is not None and not supervised(now)
+    if told_stalled or unwatched and silent > max(SILENCE, SILENT_STEPS * (step_seconds or 0)):
         return STALLED
     return now.phase
 

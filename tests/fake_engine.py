@@ -71,7 +71,7 @@ def train(flags: dict[str, str]) -> None:
     if ending != "done":
         time.sleep(600)
     model = Path(flags["--ckpt.output_dir"])
-    model.mkdir(parents=True)
+    model.mkdir(parents=True, exist_ok=True)
     (model / "config.json").write_text(json.dumps({"model_type": "fake"}))
     note("ended", flags)
 

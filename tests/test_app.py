@@ -102,17 +102,25 @@ def test_a_wish_to_stop_is_shown_until_it_is_fulfilled(here, store):
     assert watch.snapshot(here, store, run).state == "stopping"
 
 
-def test_a_run_whose_log_does_not_grow_has_stalled(here, store):
-    run = make(here, last_event=time.time() - 2 * watch.SILENCE)
+def test_a_run_without_a_supervisor_whose_log_does_not_grow_has_stalled(here, store):
+    run = make(here, last_event=time.time() - 2 * watch.SILENCE, supervisor=None)
     run.log(1).write_text("the last words\n")
-    assert watch.snapshot(here, store, run).state == "generating"
+    with supervise.sole(run):  # nobody else takes it over meanwhile
+        assert watch.snapshot(here, store, run).state == "generating"
+        os.utime(run.log(1), (5.0, time.time() - 2 * watch.SILENCE))
+        found = watch.snapshot(here, store, run)
+        assert found.state == "stalled" and found.last_lines == ("the last words",)
+        assert found.silent_seconds == pytest.approx(2 * watch.SILENCE, abs=30)
+        with store.write():
+            store.add_metrics(ID, [(0, {"timing/step_total": watch.SILENCE})])
+        assert watch.snapshot(here, store, run).state == "generating"  # ten of its steps take longer than that
+
+
+def test_whether_a_run_has_stalled_is_its_supervisor_s_to_say(here, store):
+    """Who has learnt how silent the run's phases may be: here one that is longer than others may be."""
+    run = make(here, last_event=time.time() - 2 * watch.SILENCE)
     os.utime(run.log(1), (5.0, time.time() - 2 * watch.SILENCE))
-    found = watch.snapshot(here, store, run)
-    assert found.state == "stalled" and found.last_lines == ("the last words",)
-    assert found.silent_seconds == pytest.approx(2 * watch.SILENCE, abs=30)
-    with store.write():
-        store.add_metrics(ID, [(0, {"timing/step_total": watch.SILENCE})])
-    assert watch.snapshot(here, store, run).state == "generating"  # ten of its steps take longer than that
+    assert watch.snapshot(here, store, run).state == "generating"
 
 
 def test_a_crashed_run_shows_why_and_the_end_of_its_log(fake):

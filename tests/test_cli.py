@@ -2,11 +2,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from test_supervise import start
 
+from launcher import report, rundir
 from launcher.config import resolve
 
 PROJECT = Path(__file__).parent.parent
@@ -188,3 +190,29 @@ def test_a_plan_that_cannot_be_made_says_why():
     ):
         code, _, errors = call("memory", *words)
         assert code == 2 and why in errors
+
+
+def test_the_end_of_a_log_is_found_from_its_end(tmp_path):
+    run = rundir.RunDir(tmp_path)
+    with run.log(1).open("wb") as log:
+        log.truncate(2 * 2**30)  # nobody reads as much in the time
+        log.seek(0, os.SEEK_END)
+        log.write(b"\nstep 1\n\x1b[31mstep 2\n\xe2\x80\xaestep 3\nnot yet")
+    begun = time.monotonic()
+    tail = report.Tail(run)
+    assert tail.last(2) == ["step 2", "step 3"] and tail.new() == [] and time.monotonic() - begun < 2
+    with run.log(1).open("ab") as log:
+        log.write(b" whole\n")
+    assert tail.new() == ["not yet whole"] and report.Tail(rundir.RunDir(tmp_path / "none")).last(5) == []
+
+
+def test_a_resume_may_name_its_checkpoint(fake):
+    here = fake("kill", steps=6)
+    run = start(here, train__steps=8)
+    here.wait(run)
+    fake("done", steps=8)
+    code, _, errors = call("resume", run.id, "--step", "5")
+    assert code == 2 and "there are those of steps 2, 4, 6" in errors
+    code, out, errors = call("resume", run.id, "--step", "4", "--wait", "--json")
+    assert code == 0, errors
+    assert json.loads(out)["run_state"]["attempts"] == [0, 4]

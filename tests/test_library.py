@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from launcher import library, process, state, supervise
 from launcher.config import RunConfig
 from launcher.ingest import ingest
-from launcher.reading import settings
+from launcher.reading import config_of, settings
 from launcher.rundir import UnknownRun, write_json
 from launcher.runs import Refused, Runs
 from launcher.store import Store
@@ -56,7 +56,7 @@ def test_a_notes_file_that_cannot_be_read_is_not_written_over(runs):
 def test_settings_make_a_run_config_again(runs):
     run = written_run.write(runs.folder, name="mine", train__steps=7)
     config = RunConfig.model_validate(settings(run))
-    assert config == supervise.load_config(run)
+    assert config == config_of(run)
     assert (config.name, config.train.steps) == ("mine", 7)
 
 

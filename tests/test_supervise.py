@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from launcher import checkpoints, process, rundir, state, supervise
+from launcher import checkpoints, devices, process, rundir, state, supervise
 from launcher.config import resolve
 from launcher.ingest import ingest
 from launcher.runs import Refused, Runs
@@ -148,6 +148,33 @@ def test_models_beside_the_checkpoints_are_deleted_as_they_are(fake):
     until(lambda: {folder.name for folder in run.checkpoints.glob("*_hf")} == newest)
     here.stop(run.id, "now")
     here.wait(run)
+
+
+def test_a_run_goes_on_from_any_checkpoint_that_there_is(fake):
+    here = fake("done", steps=8)
+    run = start(here, train__steps=8)
+    assert here.wait(run).state == End.DONE
+    with pytest.raises(Refused, match="no checkpoint of step 3; there are those of steps 2, 4, 6, 8"):
+        here.resume(run.id, 3)
+    with pytest.raises(Refused, match="has made all its 8 steps"):
+        here.resume(run.id, 8)
+    here.resume(run.id, 4)
+    now = here.wait(run)
+    assert (now.state, now.step, now.attempts, now.chosen) == (End.DONE, 8, (0, 4), None)
+    assert "Global step 5" in run.log(2).read_text().splitlines()[0]
+
+
+def test_a_choice_of_a_checkpoint_is_forgotten_with_the_place_in_the_queue(fake):
+    here = fake("kill", steps=6)
+    run = start(here, train__steps=8)
+    here.wait(run)
+    fake("done", steps=8)
+    with devices.held(here.folder, ["cpu"]):
+        here.resume(run.id, 2)
+        assert state.read(run).chosen == 2
+        here.withdraw(run.id)
+    here.resume(run.id)
+    assert here.wait(run).attempts == (0, 6)
 
 
 def test_what_cannot_be_done_is_refused_with_the_reason(fake):
