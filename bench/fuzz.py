@@ -42,9 +42,7 @@ def fuzz(target: str, seconds: int, corpus: Path, python: str) -> tuple[int, flo
     )
     minutes = (time.monotonic() - begun) / 60
     runs = [int(number) for number in re.findall(r"^#(\d+)", done.stderr, re.MULTILINE)]
-    errors = [
-        line for line in done.stderr.splitlines() if re.match(r"\s*[\w.]*(Error|Exception)\b|ALARM|==\d+== ERROR", line)
-    ]
+    errors = [line for line in done.stderr.splitlines() if ERROR.match(line)]
     return max(runs, default=0), minutes, "" if done.returncode == 0 else (errors or ["see the artifact"])[0].strip()
 
 
