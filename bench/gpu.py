@@ -340,7 +340,7 @@ def row(result: dict[str, Any]) -> tuple:
     )
     times = (last.get(name) for name in PHASES[:-1])
     step = result["later_step_s"] or last.get("step_total")
-    plan = result["estimate"]["peak_gb"] * 1e9 / 2**30 if "estimate" in result else None
+    plan = result["estimate"]["beside_measured"][0][1] * 1e9 / 2**30 if "estimate" in result else None
     return (result["run"], result["outcome"][:60], step, *times, last.get("rollout_tokens_per_second"), plan, *held)
 
 

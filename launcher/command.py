@@ -101,6 +101,7 @@ FLAGS: dict[str, Callable[[Start], Value]] = {
     "--actor.adam.lr": lambda s: s.config.train.learning_rate,
     "--actor.loss_agg_mode": lambda s: s.config.train.loss_aggregation,
     "--actor.gradient_checkpointing_enable": lambda s: s.config.memory.gradient_checkpointing,
+    "--actor.gradient_checkpointing_reentrant": lambda s: _cuda(s),  # its other way spends half of a forward pass in Python
     "--algo.advantage.estimator": lambda s: s.config.train.estimator,
     "--algo.advantage.is_correction_level": lambda s: "token",  # also yields vllm_kl, which proves the weight sync
     "--algo.kl.init_coef": lambda s: s.config.train.kl_coefficient,
