@@ -24,7 +24,7 @@ def questions(asked: dict) -> list[Question]:
 
 
 def make(asked: dict) -> str:
-    prompts = [prompt(question, mode) for question in questions(asked) for mode in ("logit", "explain")]
+    prompts = [prompt(question, "logit") for question in questions(asked)]
     return str(tiny_judge.make(asked["kind"], Path(asked["folder"]), prompts, asked["window"]))
 
 

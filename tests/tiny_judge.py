@@ -24,6 +24,7 @@ GEMMA_TEMPLATE = (
     "{{ message['content'] }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
+AFTER_BOTH = tuple(f"{meaning} {style}" for meaning in "ABCD" for style in "YN")
 LIKELY = 12.0
 """Mean logit of a letter; every other token has 0."""
 TEXT = {"hidden_size": 32, "num_hidden_layers": 6, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -82,14 +83,21 @@ def _teach_letters(model, tokenizer, prompts: list[str]) -> None:
     ]
     head = model.get_output_embeddings().weight
     torch.nn.init.zeros_(head)
-    places = {"": ("B", "D", "C", "A"), "A": ("\u0120Y", "\u0120N"), "A Y": ("<eos>",)}
-    seen = {before: _hidden(model, tokenizer, [chat + before for chat in chats]) for before in places}
-    means = torch.stack([states.mean(0) for states in seen.values()])
-    only_here = torch.linalg.pinv(means).T  # row i has the product 1 with mean i, and 0 with the others
-    for (before, tokens), here in zip(places.items(), only_here, strict=True):
-        apart = torch.linalg.svd(seen[before] - seen[before].mean(0)).Vh[0]
-        apart = apart - (means @ apart) @ only_here
-        apart /= (seen[before] @ apart).std()
+    seen = [
+        torch.stack([_hidden(model, tokenizer, [chat + text for chat in some]) for text in before])
+        for before, some in ((("",), chats), (tuple("ABCD"), chats[:8]), (AFTER_BOTH, chats[:8]))
+    ]
+    means = torch.cat([states.mean(1) for states in seen])
+    only_there = torch.linalg.pinv(means).T  # row i has the product 1 with mean i, and 0 with the others
+    places = only_there.split([len(states) for states in seen])
+    for tokens, states, own in zip(
+        (("B", "D", "C", "A"), ("\u0120Y", "\u0120N"), ("<eos>",)), seen, places, strict=True
+    ):
+        here, around = own.sum(0), (states - states.mean(1, keepdim=True)).flatten(0, 1)
+        apart = torch.linalg.svd(around).Vh[0]
+        apart = apart - (means @ apart) @ only_there
+        low, middle, high = (around @ apart).quantile(torch.tensor([0.25, 0.5, 0.75]))  # one prompt may be far off
+        apart = (apart - middle * here) / (high - low)
         shares = torch.linspace(-2, 2, len(tokens)) if len(tokens) > 1 else [0.0]
         for token, share in zip(tokens, shares, strict=True):
             head.data[tokenizer.convert_tokens_to_ids(token)] = LIKELY * here + share * apart
