@@ -55,7 +55,7 @@ class Recipe:
     weight_decay: float = 0.05
     first: Shares = Shares(attacker=0.0, drill=1.0)
     """Kinds of example until the checks are understood: a verdict is learnt late, and from drills soonest."""
-    then: Shares = Shares(attacker=0.45, drill=0.3)
+    then: Shares = Shares(attacker=0.4, drill=0.4)
     """Kinds of example while the learning rate falls."""
     diligence: float = 0.5
     reassured: float = 0.12
