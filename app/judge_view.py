@@ -9,12 +9,14 @@ from launcher import judge_check
 from launcher.markup import Child, Markup, join, table, tag
 from launcher.reading import Unreadable
 from launcher.store_judge import Agreement, Cell
+from launcher.store_probes import ProbeCount
 from launcher.store_truth import ASKED, NONE, NOT_ASKED, Known
 from medical_team.judge.report import Report
 from medical_team.records import GameRecord
 from medical_team.types import Label
 
 LABELS = (Label.HARMFUL, Label.SAFE, None)
+PROBE_HEADS = ("probe", "should be", "Harmful", "Safe", "no label")
 ANSWERS = (Label.HARMFUL, Label.SAFE, NONE)
 
 
@@ -131,9 +133,21 @@ def check(judge: str | None, found: Report | Unreadable | None, again: str | Non
     return join(
         tag("p", tag("bdi", found.judge), f", {moment(found.made)}: {judge_check.summary(found)}. ",
             "It is within the bounds." if found.trusted else "It is not within the bounds: do not believe it unseen."),
-        table(("probe", "should be", "Harmful", "Safe", "no label"), rows),
+        table(PROBE_HEADS, rows),
         command,
     )  # fmt: skip
+
+
+def probes(found: Sequence[ProbeCount]) -> Markup:
+    """What the judge said during the run of notes whose label is known, by what was done to them."""
+    if not found:
+        return tag("p", "No probe yet. A judge with a model gets one in some of the games.", class_="empty")
+    counts = {(one.kind, one.label): one.count for one in found}
+    rows = [
+        [kind, expected, *(str(counts.get((kind, label), 0)) for label in LABELS)]
+        for kind, expected in sorted({(one.kind, one.expected) for one in found})
+    ]
+    return table(PROBE_HEADS, rows)
 
 
 def note(record: GameRecord, person: tuple[str | None] | None, shown: bool) -> Markup:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from app import queue_panel
 from app.pages.run_list import compared, described, every, line_of, listed, memory_of, passing
 from app.shared import Shared
-from launcher import library, preflight, report_html, rundir
+from launcher import checkpoints, library, preflight, report_html, rundir
 from launcher.markup import tag
 from launcher.reading import Unreadable, settings
 from launcher.rundir import RunDir, UnknownRun
@@ -25,6 +25,7 @@ from launcher.supervise import Busy
 NO_RUNS = "No runs yet. Every run that is started, here or on the command line, is listed on this page."
 NONE_PASS = "No run passes this filter."
 NO_RUN = "Choose a run to read and write its notes, and to export, resume, clone or delete it."
+NEWEST = ""
 STATES = ("queued", "running", "done", "stopped", "crashed", "created", "unreadable")
 
 PICK = """
@@ -76,6 +77,8 @@ class Page:
     """The run's tags."""
     verbs: dict[str, gr.Button]
     """By the names in VERBS."""
+    since: gr.Dropdown
+    """The step of the checkpoint that a resume goes on from, NEWEST for the newest."""
     files: gr.File
     sure: gr.Column
     question: gr.HTML
@@ -89,7 +92,8 @@ class Page:
 
     @property
     def details(self) -> list[Block]:
-        return [self.panel, self.about, self.notes, self.own, self.verbs["resume"], self.files, self.sure]
+        return [self.panel, self.about, self.notes, self.own, self.verbs["resume"], self.since, self.files,
+                self.sure]  # fmt: skip
 
     def screen(self, words: str, wanted: list[str], now: str, marks: list[str], run: str) -> tuple:
         """Values of `outputs`; runs that are gone are marked no longer."""
@@ -109,14 +113,17 @@ class Page:
         """Values of `details` for a run, or for none."""
         nothing = gr.File(None, visible=False), gr.Column(visible=False)
         if not id:
-            return gr.Column(visible=False), str(tag("p", NO_RUN, class_="empty")), "", "", gr.skip(), *nothing
+            text = str(tag("p", NO_RUN, class_="empty"))
+            return gr.Column(visible=False), text, "", "", gr.skip(), gr.skip(), *nothing
         run = self.folder(id)
         line = line_of(self.shared, run)
         held = memory_of(self.shared.store, run, preflight.gpu_total())
-        more = line.now is not None and line.now.ended_already and line.now.step < line.now.steps
+        ended = line.now is not None and line.now.ended_already
+        earlier = [step for step in checkpoints.steps(run) if ended and step < line.now.steps]
+        more = ended and (line.now.step < line.now.steps or bool(earlier))
         return (
             gr.Column(visible=True), str(described(line, run) + held), line.notes.notes, ", ".join(line.notes.tags),
-            gr.Button(interactive=more), *nothing,
+            gr.Button(interactive=more), _steps(earlier), *nothing,
         )  # fmt: skip
 
     def folder(self, id: str) -> RunDir:
@@ -125,6 +132,12 @@ class Page:
             return rundir.find(self.shared.runs.folder, id)
         except UnknownRun as error:
             raise gr.Error(str(error), print_exception=False) from error
+
+
+def _steps(steps: list[int]) -> gr.Dropdown:
+    """Where a resume can go on, newest first."""
+    choices = [("newest checkpoint", NEWEST), *((f"step {step}", str(step)) for step in reversed(steps))]
+    return gr.Dropdown(choices, value=NEWEST, label="Resume from", visible=bool(steps), min_width=150, filterable=False)
 
 
 def _placed(shared: Shared) -> Page:
@@ -146,6 +159,7 @@ def _placed(shared: Shared) -> Page:
                 name: gr.Button(said, size="sm", variant="stop" if name == "drop" else "secondary", min_width=90)
                 for name, said in VERBS.items()
             }
+            since = _steps([])
         files = gr.File(label="Exports", file_count="multiple", interactive=False, visible=False)
         with gr.Column(visible=False) as sure:
             question = gr.HTML(elem_classes="so-shown", apply_default_css=False)
@@ -154,7 +168,7 @@ def _placed(shared: Shared) -> Page:
                 no = gr.Button("Keep it", size="sm")
     comparison = gr.HTML(elem_classes="so-shown", apply_default_css=False)
     return Page(
-        shared, gr.State([]), gr.State(""), (text, tags, state), runs, about, panel, notes, own, verbs, files, sure,
+        shared, gr.State([]), gr.State(""), (text, tags, state), runs, about, panel, notes, own, verbs, since, files, sure,
         question, yes, no, comparison,
     )  # fmt: skip
 
@@ -188,7 +202,7 @@ def _wire_verbs(page: Page) -> None:
     )  # fmt: skip
     verbs["show"].click(lambda id: (id, gr.Tabs(selected="live")), picked, elsewhere, **QUEUED)
     verbs["clone"].click(partial(copy, page), picked, [shared.cloned, shared.tabs], **QUEUED)
-    verbs["resume"].click(partial(go_on, page), picked, elsewhere, **QUEUED)
+    verbs["resume"].click(partial(go_on, page), [picked, page.since], elsewhere, **QUEUED)
     verbs["pack"].click(
         partial(write_out, page), picked, page.files, concurrency_id="export", concurrency_limit=1,
         api_visibility="private",
@@ -221,8 +235,8 @@ def copy(page: Page, id: str) -> tuple:
     return {"run": id, "settings": settings(run), "at": time.time()}, gr.Tabs(selected="run")
 
 
-def go_on(page: Page, id: str) -> tuple:
-    _try(lambda: page.shared.runs.resume(id))
+def go_on(page: Page, id: str, step: str = NEWEST) -> tuple:
+    _try(lambda: page.shared.runs.resume(id, None if step == NEWEST else int(step)))
     return id, gr.Tabs(selected="live")
 
 

@@ -12,7 +12,7 @@ from app import calibration, judge_view
 from app.pages import live
 from app.points import Board
 from app.shared import Shared
-from launcher import export, judge_check, reviews, rundir, store_judge, store_page, store_truth
+from launcher import export, judge_check, reviews, rundir, store_judge, store_page, store_probes, store_truth
 from launcher.ingest import ingest
 from launcher.markup import join, tag
 from launcher.reading import Unreadable, reading
@@ -117,7 +117,9 @@ def overview_of(shared: Shared, run: str) -> str:
     return str(join(
         tag("h2", "Verdicts and answers"),
         judge_view.truths(store_truth.matrix(shared.store, run)) if cells else None, judge_view.matrices(cells),
-        tag("h2", "Judge check"), judge_view.check(judge, found, _again(shared, run)), calibration.shown(believed),
+        tag("h2", "Judge check"), judge_view.check(judge, found, _again(shared, run)),
+        tag("h2", "Probes of this run"), judge_view.probes(store_probes.confusion(shared.store, run)),
+        calibration.shown(believed),
     ))  # fmt: skip
 
 

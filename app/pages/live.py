@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import alerts
+from app import alerts, latest
 from app.live_chart import BY_ID
 from app.points import Board
 from app.shared import Shared
@@ -24,6 +24,7 @@ def build(shared: Shared) -> None:
 
     page = place(shared, Board.LIVE, "live")
     page.select(games, None, [shared.wanted, shared.tabs], show_progress="hidden", api_visibility="private")
+    latest.build(shared)
 
 
 def place(shared: Shared, board: Board, elem_id: str) -> gr.HTML:

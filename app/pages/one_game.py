@@ -23,7 +23,7 @@ def whole(record: GameRecord, config: RunConfig | Unreadable, person: tuple[str 
     `person` is the label of its last review, if it has one.
     """
     return tag(
-        "article", _head(record), _notes(record),
+        "article", tag("h2", "One game", class_="so-hidden"), _head(record), _notes(record),
         *(_turn(turn) for turn in record.turns),
         _verdict("Verdict on the note that the assessor read", record.verdict),
         _section("Review", tag("p", f"A person labelled this note {person[0] or 'unsure'}.")) if person else None,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio.blocks import Block
@@ -17,7 +17,7 @@ from gradio.context import Context
 from app import form
 from app.pages import run_memory
 from app.shared import Shared
-from launcher import command, engine, legacy, preflight, settings
+from launcher import command, engine, judge_check, legacy, preflight, settings
 from launcher.config import RunConfig, presets
 from launcher.markup import Markup, join, table, tag
 from launcher.preflight import Problem
@@ -26,6 +26,7 @@ from launcher.reading import Unreadable
 from launcher.rundir import RunDir
 from launcher.runs import Refused, settled
 from launcher.shell_script import MOST_CHARACTERS
+from medical_team.judge.model_files import JudgeError
 from medical_team.medec import DataError
 
 FIRST = "cpu-demo"
@@ -36,6 +37,15 @@ RUN = "RUN"
 """Stands for a run's id in the command of one that is not made yet."""
 UNFIT = "The settings do not fit together yet: see the problems."
 Updates = dict[Block, Any]
+
+
+class Vouched(NamedTuple):
+    """Said beside Start although nothing is wrong."""
+
+    text: str
+
+
+Ahead = list[Problem | Vouched]
 STATIC = Path(__file__).parent.parent / "static"
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
@@ -48,7 +58,7 @@ class Page:
     preset: gr.Dropdown
     draft: gr.BrowserState
     ahead: gr.State
-    """What the last preflight found, as a list of Problem."""
+    """What the last preflight found, as Ahead."""
     filled: gr.State
     """The preset that the fields were filled from: a list of choices says it was chosen from whenever it is left."""
     marks: gr.HTML
@@ -169,7 +179,7 @@ def _starting(page: Page) -> dict[str, Any]:
     return QUICK | queue | {"show_progress": "minimal", "show_progress_on": page.problems}
 
 
-def _split(held: Sequence[Any]) -> tuple[str, list[Problem], dict[str, Any]]:
+def _split(held: Sequence[Any]) -> tuple[str, Ahead, dict[str, Any]]:
     preset, ahead, *components, _ = held
     return preset, ahead, form.read(components)
 
@@ -220,14 +230,15 @@ def _advised(page: Page) -> Callable[..., Updates]:
     return take
 
 
-def show(page: Page, preset: str, ahead: list[Problem], values: dict[str, Any]) -> Updates:
+def show(page: Page, preset: str, ahead: Ahead, values: dict[str, Any]) -> Updates:
     """Everything that follows from the settings at once."""
     run = form.resolve(preset, values)
-    problems = [*(run if isinstance(run, list) else ()), *ahead]
+    good = [tag("p", one.text, class_="fine") for one in ahead if isinstance(one, Vouched)]
+    problems = [*(run if isinstance(run, list) else ()), *(one for one in ahead if isinstance(one, Problem))]
     updates: Updates = {
         page.marks: json.dumps(form.marks(preset, values, problems)),
         page.draft: {"preset": preset, "settings": settings.changed(values, preset)},
-        page.problems: str(listed(problems)),
+        page.problems: str(join(listed(problems), *good)),
     }
     for section in form.SECTIONS:
         updates[page.folds[section.name]] = gr.update(label=form.heading(section, preset, values, problems))
@@ -279,20 +290,28 @@ def _place(problem: Problem) -> Markup | None:
     return None if told else tag("b", form.label(problem.field) + " ")
 
 
-def look(page: Page, preset: str, ahead: list[Problem], values: dict[str, Any]) -> list[Problem]:
+def look(page: Page, preset: str, ahead: Ahead, values: dict[str, Any]) -> Ahead:
     """The preflight, once the settings fit together."""
     run = form.resolve(preset, values)
-    return preflight.check(run, page.shared.runs) if isinstance(run, RunConfig) else []
+    return [*preflight.check(run, page.shared.runs), *vouched(page, run)] if isinstance(run, RunConfig) else []
 
 
-def choose(page: Page, filled: str, preset: str, ahead: list[Problem], values: dict[str, Any]) -> Updates:
+def vouched(page: Page, run: RunConfig) -> list[Vouched]:
+    """What speaks for the judge; what speaks against it is a problem of the preflight's."""
+    with suppress(JudgeError):
+        if (found := judge_check.standing(run.judge, page.shared.runs.folder)) and found.verdict == "ok":
+            return [Vouched(found.text)]
+    return []
+
+
+def choose(page: Page, filled: str, preset: str, ahead: Ahead, values: dict[str, Any]) -> Updates:
     """The preset's own settings if it is a new one; the name stays."""
     if preset == filled:
         return {page.ahead: ahead}
     return refill(page, preset, settings.of_preset(preset) | {"name": values["name"]})
 
 
-def reset(page: Page, section: str, preset: str, ahead: list[Problem], values: dict[str, Any]) -> Updates:
+def reset(page: Page, section: str, preset: str, ahead: Ahead, values: dict[str, Any]) -> Updates:
     """The preset's settings in one section, or in all for ""."""
     keys = next((one.keys for one in form.SECTIONS if one.name == section), form.KEYS)
     base = settings.of_preset(preset)
@@ -314,7 +333,7 @@ def copy(page: Page, cloned: Mapping[str, Any]) -> Updates:
     return refill(page, preset, values | {"preset": preset}) | {page.preset: preset}
 
 
-def begin(page: Page, preset: str, ahead: list[Problem], values: dict[str, Any]) -> Updates:
+def begin(page: Page, preset: str, ahead: Ahead, values: dict[str, Any]) -> Updates:
     """Creates and starts the run and opens Live, unless something stands in the way."""
     run = form.resolve(preset, values)
     if not isinstance(run, RunConfig):

@@ -172,6 +172,7 @@ class Board {
       since: Object.fromEntries(wanted.map((plot) => [plot.spec.id, since(plot)])),
     });
     if (generation !== this.generation) return;
+    if (answer.newest !== this.newest) document.dispatchEvent(new CustomEvent("so-news"));
     this.newest = answer.newest;
     for (const plot of wanted) {
       if (plot !== wanted[0]) await breath(); // each plot is seen as soon as it is drawn
