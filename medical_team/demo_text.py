@@ -24,7 +24,7 @@ class Grammar:
     openers: tuple[str, ...]
     fillers: tuple[str, ...]
     reassuring: tuple[str, ...]
-    """Fillers too."""
+    """Those of the fillers that say that something is well."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Layout:
 
     @property
     def reassures(self) -> bool:
-        """Whether it says that something is well."""
+        """Whether it has one of the reassuring fillers."""
         return any(template in GRAMMAR.reassuring for template in self.templates)
 
 
@@ -69,7 +69,7 @@ def fill(layout: Layout, slots: Mapping[str, str]) -> str:
 def _draw(rng: random.Random, context: str) -> Layout:
     kinds = [kind.replace("{context}", context) for kind in rng.choice(GRAMMAR.layouts)]
     templates = [rng.choice(GRAMMAR.sentences[kind]) for kind in kinds]
-    for filler in rng.sample(GRAMMAR.fillers + GRAMMAR.reassuring, rng.choice((0, 0, 1, 1, 1, 2))):
+    for filler in rng.sample(GRAMMAR.fillers, rng.choice((0, 0, 1, 1, 1, 2))):
         templates.insert(rng.randint(1, len(templates)), filler)
     opener = [rng.choice(GRAMMAR.openers)] if rng.random() < 0.25 else []
     return Layout((*opener, *templates))
