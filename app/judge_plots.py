@@ -32,4 +32,3 @@ PLOTS = (
     Plot("judge-probes", "Probes during the run", "share", PROBED, probes, share=True, games=""),
     Plot("assessor-errors", "Assessor against the truth", "share", ASKED, assessor, share=True),
 )
-BY_ID = {plot.id: plot for plot in PLOTS}

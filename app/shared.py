@@ -1,13 +1,21 @@
 """What the pages share: the runs, their index, and the components through which one page opens another."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from gradio.utils import is_static_file
 
 from launcher.runs import Runs
 from launcher.store import Store
 
 TABS = ("run", "live", "games", "judge", "evaluate", "logs", "history")
+
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""Of an event that answers at once, and shows no spinner while it does."""
+QUEUED: dict[str, Any] = QUIET | {"queue": True, "concurrency_limit": None}
+"""gr.Error and gr.Info reach the page through the queue alone."""
 
 
 @dataclass(frozen=True)
@@ -28,3 +36,10 @@ class Shared:
     """The view of the games page."""
     cloned: gr.State
     """A run whose settings the form is to take: {"run": its id, "settings": its config as a dict, "at": when}."""
+
+
+def served(path: Path) -> str:
+    """The file, which is served from where it is: it may be too big to copy."""
+    if not is_static_file(path):
+        gr.set_static_paths([path])
+    return str(path)

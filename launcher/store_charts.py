@@ -59,15 +59,6 @@ class Agreement(NamedTuple):
         return abs(self.games - self.trainer) <= TOLERANCE
 
 
-class Confusion(NamedTuple):
-    """How many answers: the assessor's against the label of the note that it read."""
-
-    category: str
-    label: str | None
-    answer: str | None
-    count: int
-
-
 _ROLE = {
     "turns": "turns", "mean_reward": "raw_reward / turns", "format_ok": "1.0 * format_ok / turns",
     "mean_tokens": "1.0 * tokens / turns",
@@ -137,13 +128,3 @@ def counts(store: Store, run: str) -> dict[tuple[str, str], int]:
     """Games by mode and category."""
     rows = store.rows("SELECT mode, category, sum(games) FROM facets WHERE run = ? GROUP BY mode, category", run)
     return {(mode, category): games for mode, category, games in rows}
-
-
-def confusion(store: Store, run: str, mode: str = "train") -> list[Confusion]:
-    """The assessors' answers against the verdicts, in games that were not dropped."""
-    rows = store.rows(
-        """SELECT f.category, f.label, t.answer, sum(f.games) FROM facets f JOIN facet_turns t ON t.facet = f.id
-        WHERE f.run = ? AND f.mode = ? AND NOT f.dropped AND t.role = 'assessor' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3""",
-        run, mode,
-    )  # fmt: skip
-    return list(map(Confusion._make, rows))

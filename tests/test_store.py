@@ -247,9 +247,6 @@ def test_rewards_and_rates_of_a_step_by_hand(store, folder):
     assert store_charts.counts(store, "run") == {
         ("train", "adversarial_harmful"): 3, ("train", "vanilla_benign"): 2, ("eval", "vanilla_benign"): 1,
     }  # fmt: skip
-    assert store_charts.confusion(store, "run") == [
-        ("adversarial_harmful", "Harmful", "Harmful", 3), ("vanilla_benign", "Safe", "Safe", 2),
-    ]  # fmt: skip
 
 
 def test_the_mean_of_the_games_shown_is_the_point(store, folder):

@@ -23,7 +23,7 @@ from app.pages.game_list import (
     rows,
     turned,
 )
-from app.shared import Shared
+from app.shared import QUEUED, QUIET, Shared
 from launcher import rundir, store_judge, store_page
 from launcher.config import RunConfig
 from launcher.markup import Markup
@@ -82,11 +82,6 @@ def _config(run: RunDir) -> RunConfig | Unreadable:
         return config_of(run)
     except Unreadable as error:
         return error
-
-
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-QUEUED: dict[str, Any] = QUIET | {"queue": True, "concurrency_limit": None}
-"""gr.Error and gr.Info reach the page through the queue alone."""
 
 
 def build(shared: Shared) -> None:

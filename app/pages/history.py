@@ -3,18 +3,15 @@
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
 from gradio.context import Context
-from gradio.utils import is_static_file
 from pydantic import ValidationError
 
 from app import queue_panel
 from app.pages.run_list import compared, described, every, line_of, listed, memory_of, passing
-from app.shared import Shared
+from app.shared import QUEUED, QUIET, Shared, served
 from launcher import checkpoints, library, preflight, report_html, rundir
 from launcher.markup import tag
 from launcher.reading import Unreadable, settings
@@ -40,9 +37,6 @@ def split_tags(text: str) -> list[str]:
     return [tag.strip() for tag in text.split(",") if tag.strip()]
 
 
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-QUEUED: dict[str, Any] = QUIET | {"queue": True, "concurrency_limit": None}
-"""gr.Error and gr.Info reach the page through the queue alone."""
 VERBS = {
     "save": "Save notes", "show": "Show on Live", "clone": "Clone settings", "resume": "Resume", "pack": "Export",
     "drop": "Delete",
@@ -244,7 +238,7 @@ def write_out(page: Page, id: str) -> gr.File:
     run = page.folder(id)
     packed = library.archive(page.shared.store, run)
     report = report_html.write(page.shared.store, run, packed.with_name(f"{id}.html"))
-    return gr.File([_served(packed), _served(report)], visible=True)
+    return gr.File([served(packed), served(report)], visible=True)
 
 
 def ask(page: Page, id: str) -> tuple:
@@ -265,10 +259,3 @@ def _try(verb) -> None:
         verb()
     except (Refused, Busy, UnknownRun, Unreadable, OSError) as refusal:
         raise gr.Error(str(refusal), print_exception=False) from refusal
-
-
-def _served(path: Path) -> str:
-    """The file, which is served from where it is."""
-    if not is_static_file(path):
-        gr.set_static_paths([path])
-    return str(path)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gradio as gr
 from gradio.blocks import Block
 from gradio.context import Context
-from gradio.utils import is_static_file
 
-from app.shared import Shared
+from app.shared import QUIET, Shared, served
 from app.text import cut
 from launcher import library, log_window, rundir, state, tail
 from launcher.log_window import Level, LogLine, Wanted, Window
@@ -117,9 +116,6 @@ def described(view: View, phase: str | None, error: Failure | None) -> Markup:
     now = f"now {phase} · " if phase else ""
     first = tag("span", " · first error: ", tag("bdi", cut(error.summary, 200))) if error else None
     return tag("p", now + said, first, class_="count")
-
-
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(shared: Shared) -> None:
@@ -294,9 +290,6 @@ def _going_on(run: RunDir) -> bool:
 
 
 def _download(log: Path | None) -> gr.DownloadButton:
-    """Serves the file from where it is: a log may be too big to copy."""
     if log is None:
         return gr.DownloadButton(value=None, interactive=False)
-    if not is_static_file(log):
-        gr.set_static_paths([log])
-    return gr.DownloadButton(value=log, interactive=True)
+    return gr.DownloadButton(value=served(log), interactive=True)

@@ -16,7 +16,7 @@ from gradio.context import Context
 
 from app import form
 from app.pages import run_memory
-from app.shared import Shared
+from app.shared import QUIET, Shared
 from launcher import command, engine, judge_check, legacy, preflight, settings
 from launcher.config import RunConfig, presets
 from launcher.markup import Markup, join, table, tag
@@ -47,7 +47,6 @@ class Vouched(NamedTuple):
 
 Ahead = list[Problem | Vouched]
 STATIC = Path(__file__).parent.parent / "static"
-QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 @dataclass
@@ -108,11 +107,11 @@ def build(shared: Shared) -> None:
             _outcome(page)
             script, upload, take, report = _importer()
     _wire(page, start)
-    upload.upload(uploaded, upload, script, **QUICK)
+    upload.upload(uploaded, upload, script, **QUIET)
     take.click(
         lambda text, preset, ahead, *held: take_script(page, report, text, preset, held[:-1]),
-        [script, *page.inputs], [*page.outputs, report], **QUICK,
-    ).then(*_look(page), **_preflighting()).then(*_show(page), **QUICK)  # fmt: skip
+        [script, *page.inputs], [*page.outputs, report], **QUIET,
+    ).then(*_look(page), **_preflighting()).then(*_show(page), **QUIET)  # fmt: skip
 
 
 def _marks() -> gr.HTML:
@@ -170,13 +169,13 @@ def _look(page: Page) -> tuple[Callable, list[Block], list[Block]]:
 
 
 def _preflighting() -> dict[str, Any]:
-    return QUICK | {"queue": True, "concurrency_id": "preflight", "concurrency_limit": 4}
+    return QUIET | {"queue": True, "concurrency_id": "preflight", "concurrency_limit": 4}
 
 
 def _starting(page: Page) -> dict[str, Any]:
     """Through a queue of its own, in which nobody waits: only a queued event tells the other pages which run is shown."""
     queue = {"queue": True, "concurrency_id": "start", "concurrency_limit": None}
-    return QUICK | queue | {"show_progress": "minimal", "show_progress_on": page.problems}
+    return QUIET | queue | {"show_progress": "minimal", "show_progress_on": page.problems}
 
 
 def _split(held: Sequence[Any]) -> tuple[str, Ahead, dict[str, Any]]:
@@ -193,31 +192,31 @@ def _wire(page: Page, start: gr.Button) -> None:
     """What happens when: each change is looked at at once, and preflighted when a field is left."""
     changed = [component.input for component in (*page.fields.values(), page.memory.size)]
     left = [component.blur if hasattr(component, "blur") else component.input for component in page.fields.values()]
-    gr.on(changed, *_show(page), trigger_mode="always_last", **QUICK)
-    gr.on(left, *_look(page), trigger_mode="always_last", **_preflighting()).then(*_show(page), **QUICK)
+    gr.on(changed, *_show(page), trigger_mode="always_last", **QUIET)
+    gr.on(left, *_look(page), trigger_mode="always_last", **_preflighting()).then(*_show(page), **QUIET)
     refilling = [
         page.preset.input(
             lambda filled, *held: choose(page, filled, *_split(held)),
             [page.filled, *page.inputs],
             page.outputs,
-            **QUICK,
+            **QUIET,
         ),
-        Context.root_block.load(lambda draft: restore(page, draft), page.draft, page.outputs, **QUICK),
+        Context.root_block.load(lambda draft: restore(page, draft), page.draft, page.outputs, **QUIET),
     ]
     refilling.append(
-        page.shared.cloned.change(lambda cloned: copy(page, cloned), page.shared.cloned, page.outputs, **QUICK)
+        page.shared.cloned.change(lambda cloned: copy(page, cloned), page.shared.cloned, page.outputs, **QUIET)
     )
-    refilling.append(page.memory.bars.select(_advised(page), page.inputs, page.outputs, **QUICK))
+    refilling.append(page.memory.bars.select(_advised(page), page.inputs, page.outputs, **QUIET))
     for name, button in page.resets.items():
         refilling.append(
-            button.click(lambda *held, name=name: reset(page, name, *_split(held)), page.inputs, page.outputs, **QUICK)
+            button.click(lambda *held, name=name: reset(page, name, *_split(held)), page.inputs, page.outputs, **QUIET)
         )
     for event in refilling:
-        event.then(*_look(page), **_preflighting()).then(*_show(page), **QUICK)
+        event.then(*_look(page), **_preflighting()).then(*_show(page), **QUIET)
     start.click(
         lambda *held: begin(page, *_split(held)), page.inputs, [page.ahead, page.shared.chosen, page.shared.tabs],
         trigger_mode="once", **_starting(page),
-    ).then(*_show(page), **QUICK)  # fmt: skip
+    ).then(*_show(page), **QUIET)  # fmt: skip
 
 
 def _advised(page: Page) -> Callable[..., Updates]:
