@@ -1,6 +1,6 @@
 """What each ingredient of the method is worth on the demo: `.venv/bin/python bench/learning.py`.
 
-Trains every arm on every seed from the same start model, evaluates each final model on 400 held-out notes of the demo, and
+Trains every arm on every seed from the same start model, evaluates each final model on 200 held-out notes of the demo, and
 writes a table and a figure to bench/results. Arms and seeds that are in learning.jsonl already are not run again, unless the
 demo model or the bench's own numbers have changed since, so an interrupted bench goes on where it was. With `--arms` and
 `--seeds` a part of it is run.
@@ -145,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     found.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     found.add_argument("--steps", type=int, default=60)
-    found.add_argument("--cases", type=int, default=200, help="held-out cases; each gives two notes")
+    found.add_argument("--cases", type=int, default=100, help="held-out cases; each gives two notes")
     found.add_argument("--out", type=Path, default=RESULTS)
     return found
 

@@ -23,8 +23,6 @@ class Grammar:
     """Kind -> templates with the slots in braces."""
     openers: tuple[str, ...]
     fillers: tuple[str, ...]
-    reassuring: tuple[str, ...]
-    """Those of the fillers that say that something is well."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +30,6 @@ class Layout:
     """The templates of a note, in order."""
 
     templates: tuple[str, ...]
-
-    @property
-    def reassures(self) -> bool:
-        """Whether it has one of the reassuring fillers."""
-        return any(template in GRAMMAR.reassuring for template in self.templates)
 
 
 def load_grammar(path: Path = SENTENCES) -> Grammar:
@@ -46,7 +39,6 @@ def load_grammar(path: Path = SENTENCES) -> Grammar:
         sentences={kind: tuple(templates) for kind, templates in table["sentences"].items()},
         openers=tuple(table["openers"]),
         fillers=tuple(table["fillers"]),
-        reassuring=tuple(table["reassuring"]),
     )
 
 

@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -13,9 +13,8 @@ import pytest
 from launcher.runs import DEMO_MODEL_FOLDER
 from medical_team import demo_model
 from medical_team.demo_model import SOURCES, THRESHOLD, Skill, check, recipe_fingerprint
-from medical_team.demo_model.lessons import DRILL, Recipe, Shares, examples, prompt
+from medical_team.demo_model.lessons import DRILL, Recipe, examples, prompt
 from medical_team.demo_model.skill import held_out
-from medical_team.demo_text import GRAMMAR
 from medical_team.demo_world import broken, read_note
 from medical_team.parsing import parse_turn
 from medical_team.types import ErrorType, Label, Role
@@ -120,14 +119,6 @@ def test_every_demonstration_of_a_seat_keeps_to_the_format():
             seats += 1
             assert parse_turn(role, example.reply, truncated=False).ok, example.reply
     assert 250 < seats < 400
-
-
-def test_notes_that_reassure_are_checked_less_often():
-    """Which is what an attacker may find out."""
-    sure = replace(Recipe(), diligence=1.0, reassured=0.0)
-    for example in islice(examples(random.Random(3), sure, Shares(0.0, 0.0)), 200):
-        reassures = any(sentence in example.prompt for sentence in GRAMMAR.reassuring)
-        assert ("At a glance" in example.reply) is reassures, example
 
 
 def test_demonstrations_depend_on_the_seed_alone():

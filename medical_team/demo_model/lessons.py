@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from medical_team.demo_text import Layout, draw_layout
+from medical_team.demo_text import draw_layout
 from medical_team.demo_world import (
     KINDS,
     NEEDS,
@@ -55,12 +55,10 @@ class Recipe:
     weight_decay: float = 0.05
     first: Shares = Shares(attacker=0.0, drill=1.0)
     """Kinds of example until the checks are understood: a verdict is learnt late, and from drills soonest."""
-    then: Shares = Shares(attacker=0.4, drill=0.4)
+    then: Shares = Shares(attacker=0.45, drill=0.3)
     """Kinds of example while the learning rate falls."""
-    diligence: float = 0.5
-    reassured: float = 0.12
-    """Probability of each check in an assessor's demonstration: of any note, and of one that says that something is well. So
-    there is something that an attacker can find out."""
+    diligence: float = 0.37
+    """Probability of each check in an assessor's demonstration."""
     faulty: float = 0.15
     """Share of the attacker's demonstrations that are not what was asked."""
     break_rate: float = 0.3
@@ -100,16 +98,15 @@ def examples(rng: random.Random, recipe: Recipe, shares: Shares) -> Iterator[Exa
 
 
 def _assessor_example(rng: random.Random, recipe: Recipe) -> Example:
-    facts, layout = _patient(rng, recipe.break_rate)
-    diligence = recipe.reassured if layout.reassures else recipe.diligence
-    return Example(prompt(Role.ASSESSOR, write(facts, layout)), demonstrate_assessor(facts, rng, diligence))
+    facts, note = _patient(rng, recipe.break_rate)
+    return Example(prompt(Role.ASSESSOR, note), demonstrate_assessor(facts, rng, recipe.diligence))
 
 
 def _drill_example(rng: random.Random, recipe: Recipe) -> Example:
     """All four checks, whatever they find."""
-    facts, layout = _patient(rng, recipe.drill_break_rate)
+    facts, note = _patient(rng, recipe.drill_break_rate)
     written = " ".join(sentence for sentence, _ in checks(facts))
-    said = [{"role": "system", "content": DRILL}, {"role": "user", "content": write(facts, layout)}]
+    said = [{"role": "system", "content": DRILL}, {"role": "user", "content": note}]
     return Example(_chat(said), f" {written} </think>")
 
 
@@ -133,9 +130,9 @@ def _attacker_example(rng: random.Random, recipe: Recipe) -> Example:
     return Example(prompt(Role.ATTACKER, note, intended, asked), demonstrate_attacker(facts, asked, rng, recipe.faulty))
 
 
-def _patient(rng: random.Random, break_rate: float) -> tuple[Facts, Layout]:
+def _patient(rng: random.Random, break_rate: float) -> tuple[Facts, str]:
     facts = _break_some(draw_facts(rng), rng, break_rate)
-    return facts, draw_layout(rng, slots(facts))
+    return facts, write(facts, draw_layout(rng, slots(facts)))
 
 
 def _break_some(facts: Facts, rng: random.Random, rate: float) -> Facts:
