@@ -27,7 +27,7 @@ from medical_team.types import Reply, Sample  # noqa: E402
 
 PLAYS_OF_A_TIE = 3
 """How often a game is played before its tie is accepted. A dropped tie is replaced by a fresh play of the same sample, so
-that a batch keeps its size and its balance of categories; one that stays teaches nothing."""
+that a batch keeps its size; one that stays teaches nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,16 +1,14 @@
 """The page Evaluate: models on notes with known labels, in a process of their own that outlives the page."""
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.context import Context
-from gradio.utils import is_static_file
 from pydantic import ValidationError
 
 from app import evaluate_view
-from app.shared import Shared
+from app.shared import Shared, served
 from launcher import evaluation_result, evaluation_verbs, evaluations, rundir, store_evaluations
 from launcher.config import DEMO_MODEL
 from launcher.evaluation_models import choices
@@ -127,7 +125,7 @@ def build(shared: Shared) -> None:
         if found is None or not found.result.exists():
             raise gr.Error("There is nothing to export before an evaluation is done.", print_exception=False)
         files = (found.path / name for name in evaluation_result.EXPORTS)
-        return gr.File([_served(path) for path in files if path.exists()], visible=True)
+        return gr.File([served(path) for path in files if path.exists()], visible=True)
 
     export.click(write_out, picked, files, **queued)
 
@@ -194,10 +192,3 @@ def across(shared: Shared, measure: str) -> str:
         return str(join(*problems, tag("p", "No evaluation has this measure.", class_="empty")))
     rows = [list(evaluation_verbs.across(row)) for row in found]
     return str(join(*problems, table(evaluation_verbs.ACROSS, rows, "so-measures")))
-
-
-def _served(path: Path) -> str:
-    """The file, which is served from where it is."""
-    if not is_static_file(path):
-        gr.set_static_paths([path])
-    return str(path)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+import psutil
 
 from app import form, memory_bars
 from launcher import memory, memory_advice, memory_report, model_shape, preflight
@@ -58,7 +59,8 @@ def plan(preset: str, values: Mapping[str, Any], sold_gb: float | None) -> Marku
     if size is None:
         return tag("p", ELSEWHERE if cluster else UNNAMED, class_="empty")
     try:
-        work = memory.Workload(run, model_shape.of_model(run.policy), size, memory.judge_of(run.judge))
+        shape, judge = model_shape.of_model(run.policy), memory.judge_of(run.judge)
+        work = memory.Workload(run, shape, size, judge, main=None if sold_gb else psutil.virtual_memory().available)
     except model_shape.UnknownShape as error:
         return tag("p", f"No plan: {error}", class_="empty")
     return memory_bars.drawn(memory.plan(work), memory_advice.advise(work))
