@@ -92,7 +92,10 @@ def _from_elsewhere(asked: Asked) -> bool:
         return True
     if asked.origin is None:
         return False
-    return urlsplit(asked.origin).netloc.lower() != asked.host.lower()
+    try:
+        return urlsplit(asked.origin).netloc.lower() != asked.host.lower()
+    except ValueError:  # no browser says that
+        return True
 
 
 def _size(asked: Asked) -> Refusal | None:
