@@ -38,8 +38,7 @@ def address(tmp_path_factory):
         yield found
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)], ids=["wide-light", "narrow-dark"])
 @pytest.mark.parametrize("tab", TABS)
 def test_a_page_is_accessible_and_no_wider_than_the_window(address, tab, width, dark):
     with opened(address, width=width, dark=dark, path=f"?run={ID}&tab={tab}&game=g-1") as page:
