@@ -92,6 +92,7 @@ NO_SETTING: dict[str, str] = {
     "--actor_loss_coef": "leave it: it weighted a loss that OpenRLHF no longer has",
     "--vllm_sync_backend": _SYNC,
     "--vllm.sync_backend": _SYNC,
+    "--actor.gradient_checkpointing_reentrant": "nothing to do: it is always on, on a GPU",
     "--algo.advantage.is_correction_level": "nothing to do: it is always token, which also proves the weight sync",
     "--data.prompt_dataset": f"{_ROWS}; set data.source, data.path and train.steps",
     "--data.input_key": _ROWS,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from browser import dashboard, opened, violations
+from browser import dashboard, opened
 from playwright.sync_api import expect
 from plotly import graph_objects
 from test_app import add_step, make
@@ -292,19 +292,6 @@ def test_a_page_of_another_site_cannot_speak_to_the_dashboard(tmp_path):
         assert httpx.get(address).status_code == 200
         answer = httpx.get(address + "config", headers={"origin": "https://attacker.example"})
         assert "access-control-allow-origin" not in answer.headers
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_the_page_is_accessible(growing, dark):
-    with dashboard(growing.path.parent) as address, opened(address, dark=dark) as page:
-        wait_for_curves(page)
-        assert violations(page) == []
-
-
-def test_nothing_is_wider_than_a_telephone(growing):
-    with dashboard(growing.path.parent) as address, opened(address, width=390, height=800) as page:
-        wait_for_curves(page)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_everything_is_reached_by_keyboard(growing):

@@ -35,7 +35,7 @@ def test_a_cpu_run_has_no_plan_and_a_gpu_preset_has_bars_for_the_gpu_that_is_nam
 def test_a_click_on_advice_fills_in_the_field_until_the_run_fits(fake):
     here = fake("done")
     with dashboard(here.folder) as address, opened(address) as page:
-        choose(page, "guide-single-gpu")
+        choose(page, "single-gpu-80gb")
         page.locator("#gpu-gb input").fill("48")
         expect(verdict(page)).to_contain_text("Does not fit")
         bar = page.locator("#memory-bars .mem-row", has_text="training")
