@@ -95,6 +95,7 @@ def test_hosts(host, known):
     (Asked("POST", "/x", "localhost", origin="null"), 403),
     (Asked("POST", "/x", "localhost", origin=""), 403),
     (Asked("POST", "/x", "localhost:7860", origin="http://localhost:]860"), 403),
+    (Asked("POST", "/x", "localhost:7860", origin="http://local\thost:7860"), 403),
     (Asked("POST", "/x", "localhost", length="1e9"), 400),
     (Asked("POST", "/x", "localhost", length="\u0661"), 400),
     (Asked("POST", "/x", "localhost", length=str(2**40)), 413),
