@@ -71,7 +71,6 @@ class Points:
     def __init__(self, runs: Runs, store: Store):
         self.runs, self.store, self.clock = runs, store, Clock()
         self._told = lru_cache(maxsize=64)(self._news)
-        self._newest = lru_cache(maxsize=64)(lambda run, _moment: str(store.newest(run)))
 
     def routes(self) -> list[Route]:
         return [
@@ -98,17 +97,13 @@ class Points:
         """What is newest of the run's curves, as soon as it is another than the board knows and stays so for a moment: a
         step's games reach the index right after its line of the log."""
         deadline = time.monotonic() + PATIENCE
-        before, now = "", self._look(asked.run)
+        before, now = "", str(self.store.newest(asked.run))
         while (now == asked.known or (asked.known and now != before)) and time.monotonic() < deadline:
             if await request.is_disconnected():
                 break
             await asyncio.sleep(LOOK)
-            before, now = now, self._look(asked.run)
+            before, now = now, str(self.store.newest(asked.run))
         return now
-
-    def _look(self, run: str) -> str:
-        """What is newest of the run's curves. All that wait for the same run share a look."""
-        return self._newest(run, int(time.monotonic() / LOOK))
 
     def _news(self, revision: tuple, asked: News) -> dict[str, Any]:
         """As `live_chart.refresh`; nothing but empty cards for a run that is not known, or not yet. An index that is at the

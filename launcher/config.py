@@ -71,7 +71,7 @@ class Train(Section):
     frozen_share: float = Field(default=0.0, ge=0, le=0.5)
     """Share of the adversarial prompts that are played against a frozen opponent, in turn the start model and the newest
     checkpoint: two games, in each of which one player is trained. Each opponent is held in the rollout process besides the
-    policy; checkpoints are then kept in the Hugging Face format too. Charts count these games like all others."""
+    policy; checkpoints are then kept in the Hugging Face format too. Charts count their trained seats."""
 
 
 class WarmStart(Section):
