@@ -150,6 +150,54 @@ print(torch.equal(cpu_unquantized_gemm(layer, x, layer.weight), x))
     assert in_engine(installed, code).split()[-1] == "True"
 
 
+PRODUCTS = """
+import bf16_products, torch
+from torch.nn.functional import linear, scaled_dot_product_attention as attention
+assert bool(bf16_products.installed) is not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+if not bf16_products.installed:
+    bf16_products.install(torch)
+torch.manual_seed(0)
+
+def computed(compute, dtype, operands, outcome):
+    operands = [one.to(dtype, copy=True).requires_grad_() for one in operands]
+    found = compute(*operands)
+    found.backward(outcome.to(dtype))
+    return [found, *(one.grad for one in operands)]
+
+def compare(compute, *shapes):
+    operands = [torch.randn(shape).bfloat16() for shape in shapes]
+    outcome = torch.randn(compute(*operands).shape).bfloat16()
+    half, whole = (computed(compute, dtype, operands, outcome) for dtype in (torch.bfloat16, torch.float32))
+    assert {one.dtype for one in half} == {torch.bfloat16} and {one.dtype for one in whole} == {torch.float32}
+    return half, [one.bfloat16() for one in whole]
+
+def masked(q, k, v):
+    return attention(q, k, v, attn_mask=torch.tril(torch.ones(6, 6, dtype=torch.bool)))
+
+def causal(q, k, v):
+    return attention(q, k, v, is_causal=True)
+
+for compute, *shapes in (
+    (linear, (5, 7, 32), (9, 32), (9,)), (linear, (5, 7, 32), (9, 32)), (torch.matmul, (3, 5, 8), (3, 8, 4)),
+    (lambda c, a, b: torch.addmm(c, a, b, beta=0.5, alpha=2.0), (5, 4), (5, 8), (8, 4)),
+    (torch.baddbmm, (3, 5, 4), (3, 5, 8), (3, 8, 4)),
+    *((compute, *[(2, 4, 6, 16)] * 3) for compute in (attention, masked, causal)),
+):
+    half, whole = compare(compute, *shapes)
+    assert torch.equal(half[0], whole[0])
+    for gradient, other in zip(half[1:], whole[1:]):
+        torch.testing.assert_close(gradient, other, rtol=0.02, atol=0.02)
+with torch.inference_mode():
+    product = torch.randn(4, 8).bfloat16() @ torch.randn(8, 3).bfloat16()
+print(product.dtype, (torch.ones(2, 3, dtype=torch.int64) @ torch.ones(3, 2, dtype=torch.int64)).tolist())
+"""
+
+
+@pytest.mark.engine
+def test_a_product_of_bfloat16_is_that_of_fp32_rounded_once_and_the_gradients_agree(installed):
+    assert in_engine(installed, PRODUCTS).strip() == "torch.bfloat16 [[3, 3], [3, 3]]"
+
+
 @pytest.fixture
 def unused_port() -> int:
     import socket

@@ -5,6 +5,7 @@ A weight sync that is patched only in part trains from stale rollouts without an
 
 from types import ModuleType
 
+import bf16_products
 from import_patches import Patches, replace
 
 
@@ -36,6 +37,11 @@ def cuda_calls(torch: ModuleType) -> None:
 
     for function in (current_device, set_device, synchronize, current_stream):
         replace(torch, f"cuda.{function.__name__}", function)
+
+
+def on_cpu(torch: ModuleType) -> None:
+    cuda_calls(torch)
+    bf16_products.install_if_needed(torch)
 
 
 def torch_adam(deepspeed_engine: ModuleType) -> None:
@@ -124,7 +130,7 @@ def synced_linear(vllm_layers: ModuleType) -> None:
 
 
 PATCHES: Patches = {
-    "torch": cuda_calls,
+    "torch": on_cpu,
     "deepspeed.comm.torch": gloo_all_reduce,
     "deepspeed.runtime.engine": torch_adam,
     "openrlhf.utils.distributed_util": weight_sync_group,
