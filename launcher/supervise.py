@@ -22,11 +22,12 @@ from launcher.checkpoints import checkpoint_step, kept, old_models, resume_step,
 from launcher.config import Mode, RunConfig
 from launcher.health_watch import Watch
 from launcher.ingest import ingest, ingest_all
+from launcher.ray_log import unheard
 from launcher.reading import config_of
 from launcher.rundir import PROJECT, RunDir, append_line, read_json, write_json
+from launcher.soundness import Soundness
 from launcher.state import STOPPING, End, State
 from launcher.store import Failure, Store
-from launcher.trainer_log import CREATION, Phase
 
 TICK, LONGEST_TICK = 0.2, 0.5
 """Seconds between two looks at the files, at least and at most."""
@@ -42,10 +43,6 @@ PATIENCE = 2.0
 
 MADE_AGAIN = 60.0
 """Least seconds between two times that a supervisor makes the index anew."""
-
-DEAD_SYNC = 0.01
-"""|vllm_kl| from which rollouts no longer come from the weights in training; about 1e-4 is healthy."""
-
 
 MOST_TRIES = 3
 """Supervisors that may be killed before a run's trainer was started, until it is given up."""
@@ -103,8 +100,7 @@ class Supervision:
         self.child: subprocess.Popen | None = None
         self.heard = (0, now.last_event)
         """Size of the trainer's log, and when it last grew."""
-        self.synced = now.attempts[-1]
-        """Step up to which the weight sync was seen to be alive."""
+        self.soundness = Soundness(rundir.id, config, store, now.attempts[-1])
         self.health = Watch(rundir, config, store)
         self.looks = trouble.Looks(lambda text: self._event("warning", "watcher", text), self._make_index_again)
         self.index_made = -MADE_AGAIN
@@ -224,7 +220,7 @@ class Supervision:
     def _verdict(self) -> tuple[End, str] | None:
         """How the run is to be ended here and now, and why; None as long as it goes on."""
         with self.looks.at("the trainer's soundness"):
-            if why := self._dead_sync() or self._dead_actor():
+            if why := self.soundness.fault(self.state):
                 return End.CRASHED, why
         with self.looks.at("the wish to stop"):
             if self._should_stop():
@@ -240,9 +236,8 @@ class Supervision:
         if (size := tail.size(self.rundir.log(self.state.attempt))) != self.heard[0]:
             self.heard = size, time.time()
         new = (progress.step, progress.phase) != (self.state.step, self.state.phase)
-        if (
-            new and progress.attempt == self.state.attempt
-        ):  # until this start has printed something, it is the last one's
+        mine = progress.attempt == self.state.attempt  # until this start has printed something, it is the last one's
+        if new and mine:
             self._change(step=progress.step, phase=progress.phase, last_event=self.heard[1])
 
     def _take(self, finish: bool = False) -> None:
@@ -261,7 +256,9 @@ class Supervision:
         cluster, on_gpu = self.config.cluster.ray_address, self.config.device == "cuda"
         if cluster and on_gpu and not footprint.has_gpu():
             return
-        held = (footprint.on_gpu if on_gpu else self.pss.sample)(self._processes())
+        processes = self._processes()
+        self.soundness.know(processes)
+        held = (footprint.on_gpu if on_gpu else self.pss.sample)(processes)
         append_line(self.rundir.memory, {
             "time": time.time(), "phase": self.state.phase, "total_mb": sum(one.mb for one in held),
             "source": "nvml" if on_gpu else "pss",
@@ -272,28 +269,6 @@ class Supervision:
         """Of the run, on this machine. Those of a cluster's job are no children of ours."""
         on_cluster = self.config.cluster.ray_address is not None
         return process.marked(self.rundir.id) if on_cluster else process.family(self.state.trainer)
-
-    def _dead_sync(self) -> str | None:
-        """A CPU job syncs weights through patches of ours; one that no longer fits fails without an error."""
-        if self.config.device != "cpu":
-            return None
-        for step, value in self.store.series(self.rundir.id, "vllm_kl", self.synced):
-            if not abs(value) < DEAD_SYNC:  # also true for a value that is not a number
-                return (
-                    f"the weight sync from trainer to rollout engine is dead: vllm_kl is {value:g} at step {step}, "
-                    f"healthy is below {DEAD_SYNC}; `python -m launcher engine check --device cpu` checks the engine"
-                )
-            self.synced = step
-        return None
-
-    def _dead_actor(self) -> str | None:
-        """Ray starts no actor twice, and OpenRLHF may wait five minutes for one that has failed."""
-        if self.state.phase != Phase.LOADING:  # later the log has texts of models in it
-            return None
-        failure = self.store.failure(self.rundir.id)
-        if failure and failure.attempt == self.state.attempt and CREATION in failure.traceback.split("\n", 1)[0]:
-            return f"a process of the trainer could not start: {failure.summary}"
-        return None
 
     def _should_stop(self) -> bool:
         if not self.rundir.stop.exists():
@@ -311,6 +286,7 @@ class Supervision:
     def conclude(self) -> None:
         """The trainer is gone: what it left behind says whether it finished."""
         with self.looks.at("the trainer's last lines"):
+            self._hear_out()
             self._ingest()
         code = self.child.returncode if self.child else None
         if self.state.step >= self.state.steps and (self.rundir.model / "config.json").exists() and not code:
@@ -327,6 +303,7 @@ class Supervision:
         said = tail.size(log) if self._trainer_runs() else None  # what it prints from now on is about its being ended
         left = self._end_processes()
         with self.looks.at("the trainer's last lines"):
+            self._hear_out()
             self._take(finish=True)
         failure = self._failure(said) if how is End.CRASHED else None
         if failure and code is not None:
@@ -345,6 +322,14 @@ class Supervision:
             self.rundir.stop.unlink(missing_ok=True)
         shutil.rmtree(self.rundir.scratch, ignore_errors=True)
         self.health.wait()
+
+    def _hear_out(self) -> None:
+        """Brings into the trainer's log what Ray had not brought there."""
+        self._take()
+        log = self.rundir.log(self.state.attempt)
+        if lines := unheard(self.rundir.scratch, log, self._last_step()):
+            with log.open("ab") as file:
+                file.write(b"\n".join([b"", *lines, b""]))
 
     def _end_processes(self) -> tuple[str, ...]:
         """What could not be ended, named. Makes room for the end to be written down, too."""

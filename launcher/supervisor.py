@@ -1,5 +1,6 @@
 """`python -m launcher.supervisor RUN`: the process that sees a run through to its end. A start begins it by itself."""
 
+import signal
 import sys
 
 from launcher import rundir, supervise
@@ -7,6 +8,8 @@ from launcher.runs import Runs
 
 
 def main(id: str) -> None:
+    # a stop begins with SIGINT, which a shell has ignored in what it starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     here = Runs.here()
     try:
         supervise.supervise(rundir.find(here.folder, id), here.store_path)

@@ -1,12 +1,13 @@
 """Stands in for the engine's interpreter: answers for the versions, and as a trainer prints a log step by step.
 
-FAKE_TRAINER says how it ends: done, raise, kill (by SIGKILL), hang, dead_sync, dead_actor (tells of a process of its
-own that could not start, and hangs), stubborn (hangs and ignores polite signals), full_disk (raises as on a full disk),
-eat (takes memory until it is ended, in the memory cgroup FAKE_CGROUP). With hang, what comes before the trainer hangs
-too. With --ckpt.save_hf the model of a checkpoint takes FAKE_SAVING seconds after `latest`. FAKE_STEPS steps are
-printed, from the checkpoint on if there is one, FAKE_PACE seconds each, with FAKE_GAMES games recorded. The file
-FAKE_LEDGER, if it is set, gets a line when it begins and one when it is done; FAKE_ALONE gets one where two trainers
-are on a device at once. Needs no third-party package.
+FAKE_TRAINER says how it ends: done, raise, kill (by SIGKILL), hang, dead_actor (tells of a process of its own that
+could not start, and hangs), stubborn (hangs and ignores polite signals), deaf (has processes as Ray has, prints one
+more step into its own log alone, and hangs), full_disk (raises as on a full disk), eat (takes memory until it is
+ended, in the memory cgroup FAKE_CGROUP). With hang, what comes before the trainer hangs too. With --ckpt.save_hf the
+model of a checkpoint takes FAKE_SAVING seconds after `latest`. FAKE_STEPS steps are printed, from the checkpoint on
+if there is one, FAKE_PACE seconds each, with FAKE_GAMES games recorded; FAKE_KL, a JSON object, gives a step's
+vllm_kl, where it is not healthy. The file FAKE_LEDGER, if it is set, gets a line when it begins and one when it is
+done; FAKE_ALONE gets one where two trainers are on a device at once. Needs no third-party package.
 """
 
 import errno
@@ -14,6 +15,7 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -49,7 +51,7 @@ def train(flags: dict[str, str]) -> None:
     latest = Path(flags["--ckpt.path"], "_actor", "latest")
     first = int(latest.read_text().removeprefix("global_step")) + 1 if latest.exists() else 1
     for step in range(first, int(os.environ["FAKE_STEPS"]) + 1):
-        kl = "nan" if ending == "dead_sync" and step == 2 else "1e-05"
+        kl = json.loads(os.environ.get("FAKE_KL", "{}")).get(str(step), "1e-05")
         play(step, int(os.environ.get("FAKE_GAMES", "0")))
         print(f"{PREFIX}{step}: {{'reward': {step / 10}, 'vllm_kl': {kl}, 'timing/step_total': 0.5}}", flush=True)
         if step % int(flags["--ckpt.save_steps"]) == 0:
@@ -59,6 +61,8 @@ def train(flags: dict[str, str]) -> None:
             if "--ckpt.save_hf" in sys.argv:
                 save_model(latest.parent.parent / f"global_step{step}_hf")
         time.sleep(float(os.environ.get("FAKE_PACE", "0.05")))
+    if ending == "deaf":
+        be_ray(step + 1)
     if ending == "raise":
         raise ValueError("the reward was lost")
     if ending == "full_disk":
@@ -74,6 +78,15 @@ def train(flags: dict[str, str]) -> None:
     model.mkdir(parents=True, exist_ok=True)
     (model / "config.json").write_text(json.dumps({"model_type": "fake"}))
     note("ended", flags)
+
+
+def be_ray(step: int) -> None:
+    logs = Path(os.environ["RAY_TMPDIR"], "ray", "session_latest", "logs")
+    logs.mkdir(parents=True)
+    line = f"{PREFIX}{step}: {{'reward': {step / 10}}}".removeprefix("(PPOTrainer pid=7) ")
+    (logs / "worker-0a-01-7.out").write_text(f":job_id:01000000\n{line}\n", encoding="utf-8")
+    for name in ("log_monitor.py", "raylet"):
+        subprocess.Popen([name, "600"], executable="/bin/sleep")
 
 
 def save_model(folder: Path) -> None:

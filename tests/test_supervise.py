@@ -83,13 +83,52 @@ def test_a_killed_trainer_is_named_as_such(fake):
     assert "SIGKILL" in now.reason and "memory" in now.reason
 
 
-def test_a_dead_weight_sync_stops_a_cpu_run(fake):
-    here = fake("dead_sync")
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [({"2": "nan"}, "vllm_kl is nan at step 2"), ({"2": "0.02", "3": "-0.5"}, "vllm_kl is -0.5 at step 3")],
+)
+def test_a_dead_weight_sync_stops_a_cpu_run(fake, monkeypatch, wrong, told):
+    monkeypatch.setenv("FAKE_KL", json.dumps(wrong))
+    here = fake("hang")
     run = start(here)
     now = here.wait(run)
     assert now.state == End.CRASHED
-    assert "weight sync" in now.reason and "vllm_kl is nan at step 2" in now.reason
+    assert "weight sync" in now.reason and told in now.reason
     assert process.marked(run.id) == []
+
+
+def test_a_step_whose_weight_sync_looks_dead_by_chance_ends_no_run(fake, monkeypatch):
+    monkeypatch.setenv("FAKE_KL", json.dumps({"1": "0.02", "3": "0.02"}))
+    here = fake("done", steps=4, pace=0.6)
+    now = here.wait(start(here))
+    assert (now.state, now.step) == (End.DONE, 4)
+
+
+def test_a_stop_is_polite_to_a_trainer_that_was_started_in_the_background(fake):
+    here = fake("hang")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        run = start(here)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    until(lambda: here.look(run).step == 3)
+    here.stop(run.id, "now")
+    assert here.wait(run).state == End.STOPPED
+    assert "KeyboardInterrupt" in run.log(1).read_text()
+
+
+def test_a_trainer_that_nobody_hears_any_more_is_ended_and_what_it_said_is_kept(fake):
+    here = fake("deaf", steps=3)
+    run = start(here)
+    until(lambda: run.memory.exists() and len(json.loads(run.memory.read_text().splitlines()[-1])["processes"]) == 3)
+    assert here.look(run).state == "running"
+    (monitor,) = [one for one in process.marked(run.id) if one.cmdline()[0] == "log_monitor.py"]
+    monitor.kill()
+    now = here.wait(run)
+    assert (now.state, now.step) == (End.CRASHED, 4)
+    assert "log monitor" in now.reason and str(monitor.pid) in now.reason
+    with Store(here.store_path) as store:
+        assert [point.value for point in store.series(run.id, "reward")] == [0.1, 0.2, 0.3, 0.4]
 
 
 def test_a_trainer_that_waits_for_a_process_that_could_not_start_is_ended_with_the_cause(fake):
@@ -132,7 +171,7 @@ def test_stop_after_the_next_checkpoint_then_resume_from_it(fake):
 
 def test_a_stop_after_a_checkpoint_waits_for_the_model_beside_it(fake, monkeypatch):
     monkeypatch.setenv("FAKE_SAVING", "1.5")
-    here = fake("hang", steps=100)
+    here = fake("hang", steps=100, pace=1.0)  # the next checkpoint comes long after the run was ended
     run = start(here, train__steps=100, checkpoint__huggingface=True)
     until(lambda: here.look(run).step >= 1)
     here.stop(run.id, "checkpoint")
