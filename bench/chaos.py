@@ -16,7 +16,7 @@ from random import Random
 from typing import NamedTuple
 
 from bench import chaos_world as chaos
-from bench.chaos_acts import FAKE, REAL, Episode, Kind, episode, plan
+from bench.chaos_acts import FAKE, REAL, Episode, Kind, episode, plan, stopped_now
 from bench.chaos_world import Untrue, World
 from launcher import report, state
 from launcher.checkpoints import checkpoint_step
@@ -47,9 +47,8 @@ class Session(NamedTuple):
 def finish(world: World, complete: bool) -> str | None:
     """Stops what still runs, and if it is wanted lets one run come to its end. What does not hold."""
     for run in world.started:
-        now = world.runs.look(run)
-        if not now.ended_already:
-            world.runs.stop(run.id, "now")
+        if not world.runs.look(run).ended_already:
+            stopped_now(world, run)
             chaos.ended(world, run)
         chaos.account(world, run)
     able = [run for run in world.started if 0 < checkpoint_step(run) < state.read(run).steps]

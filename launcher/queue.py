@@ -79,9 +79,8 @@ def join(run: RunDir, now: State, step: int | None = None) -> None:
     with supervise.sole(run, patience=5.0), held(runs):
         at = time.time()  # with the queue in hand, so that the times are in the order of the places
         before = now.state if now.ended_already else None
-        run.stop.unlink(
-            missing_ok=True
-        )  # a supervisor that was killed as it ended left it: it would stop this start, too
+        # a supervisor that was killed as it ended left it: it would stop this start, too
+        run.stop.unlink(missing_ok=True)
         _put(runs, [*waiting(runs), Waiting(run.id, devices.line(config_of(run)), at)])
         waits = {"state": QUEUED, "phase": QUEUED, "queued": at, "before": before, "chosen": step}
         state.write(run, now.model_copy(update=waits))
@@ -103,13 +102,19 @@ def move(runs: Path, run: str, to: int) -> int:
 def withdraw(run: RunDir) -> State:
     """Takes the run out; it is what it was before it was queued. Errors: NotWaiting; supervise.Busy."""
     runs = run.path.parent
+    _still_waits(run)  # a run that has started has a supervisor, for which there is nothing to wait
     with supervise.sole(run, patience=5.0), held(runs):
-        now = state.read(run)
-        if now is None or now.state != QUEUED:
-            raise NotWaiting(f"run {run.id} is not in the queue")
+        now = _still_waits(run)
         after = state.write(run, now.model_copy(update=_withdrawn(now)))
         _leave(runs, run.id)
         return after
+
+
+def _still_waits(run: RunDir) -> State:
+    now = state.read(run)
+    if now is None or now.state != QUEUED:
+        raise NotWaiting(f"run {run.id} is not in the queue")
+    return now
 
 
 def _withdrawn(now: State) -> dict[str, Any]:

@@ -107,7 +107,12 @@ class Runs:
         run = rundir.find(self.folder, id)
         now = self.look(run)
         if now is not None and now.state == state.QUEUED:
-            return self.withdraw(id)
+            try:
+                return self.withdraw(id)
+            except Refused:
+                now = self.look(run)
+                if now.state == state.QUEUED:
+                    raise  # or else its turn has come meanwhile, and it is stopped like any that runs
         if now is None or now.ended_already:
             raise Refused(f"run {id} is not running")
         if when not in ("now", "checkpoint"):

@@ -42,9 +42,8 @@ def test_a_run_waits_while_another_has_its_device_and_starts_when_that_ends(fake
         shown = watch.snapshot(here, store, second)
     assert (shown.state, shown.place, shown.running, shown.silent_seconds) == ("queued", 1, True, None)
     here.stop(first.id, "now")
-    until(
-        lambda: state.read(second).state == "running"
-    )  # its predecessor's supervisor started it: nobody else looks here
+    # its predecessor's supervisor started it: nobody else looks here
+    until(lambda: state.read(second).state == "running")
     assert states(here, first.id) == [End.STOPPED] and state.read(second).devices == ("cpu",)
     assert line(here) == []
 
@@ -70,6 +69,24 @@ def test_the_line_is_moved_and_left(fake):
         here.resume(three)
     here.resume(two)  # it never began: it does so now
     assert line(here) == [three, two]
+
+
+def test_a_run_whose_turn_comes_as_it_is_stopped_is_stopped_all_the_same(fake, monkeypatch):
+    here = fake("hang")
+    has, waits = start(here), start(here)
+    begun(here, has)
+    withdraw = queue.withdraw
+
+    def late(run):
+        monkeypatch.setattr(queue, "withdraw", withdraw)
+        here.stop(has.id, "now")
+        begun(here, run)
+        return withdraw(run)
+
+    monkeypatch.setattr(queue, "withdraw", late)
+    here.stop(waits.id, "now")
+    until(lambda: here.look(waits).state == End.STOPPED)
+    assert states(here, has.id, waits.id) == [End.STOPPED, End.STOPPED] and line(here) == []
 
 
 def test_a_run_that_goes_on_waits_too_and_is_what_it_was_if_it_is_withdrawn(fake):
