@@ -19,7 +19,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 import gradio as gr  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
 
-from app import credentials, opening, ui  # noqa: E402
+from app import credentials, latest, opening, status, ui  # noqa: E402
 from app.credentials import Login, NoLogin  # noqa: E402
 from app.guard import Guard  # noqa: E402
 from app.points import Points  # noqa: E402
@@ -30,6 +30,9 @@ from launcher.store import NoIndex, Store  # noqa: E402
 
 QUEUE_EVERY = 2.0
 """Seconds between two looks at the queue."""
+EVENTS_EVERY = 0.02
+"""Seconds between two looks of Gradio at its queue of events. Its own thousand looks a second take some percent of a core,
+with nobody there too."""
 TROUBLE = (OSError, sqlite3.Error)
 """What keeps the queue waiting and may pass: a disk that is full, an index that is locked or damaged."""
 STATIC = Path(__file__).parent / "static"
@@ -123,10 +126,12 @@ def served(runs: Runs, store: Store, options: argparse.Namespace, login: Login |
     """What is served beside Gradio's own page, and who is listened to."""
     guard = Middleware(Guard, names=names(options.host, options.allow_host), login=login is not None)
     first = Middleware(opening.Opening, first=partial(ui.first_screen_of, runs, store))
-    return {"middleware": [guard, first], "routes": [*opening.routes(), *Points(runs, store).routes()]}
+    asked = [*Points(runs, store).routes(), *status.routes(runs, store), *latest.routes(store)]
+    return {"middleware": [guard, first], "routes": [*opening.routes(), *asked]}
 
 
 def launch(page: gr.Blocks, beside: dict[str, list], options: argparse.Namespace, login: Login | None) -> None:
+    page._queue.sleep_when_free = EVENTS_EVERY
     page.launch(
         server_name=options.host, server_port=options.port, prevent_thread_lock=True, quiet=True,
         auth=login.admits if login else None,

@@ -1,10 +1,13 @@
 """The newest games of the run that is shown, on the page Live: a way into them, refreshed when its curves are."""
 
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
+from pydantic import BaseModel, ConfigDict
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
+from app.answers import Answers, endpoint
 from app.pages import one_game
 from app.shared import Shared
 from app.text import cut
@@ -25,17 +28,31 @@ TEMPLATE = """
 
 
 def build(shared: Shared) -> gr.HTML:
-    def latest(asked: dict[str, Any]) -> str:
-        return "".join(map(str, lines(shared.store, asked["run"])))
-
     found = gr.HTML(
         "", html_template=TEMPLATE, js_on_load=(STATIC / "latest.js").read_text(encoding="utf-8"), elem_id="latest",
-        server_functions=[latest], apply_default_css=False,
+        apply_default_css=False,
     )  # fmt: skip
     shared.chosen.change(
         lambda run: run, shared.chosen, found, queue=False, show_progress="hidden", api_visibility="private"
     )
     return found
+
+
+class Latest(BaseModel):
+    """A page asks for a run's newest games."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+
+
+def routes(store: Store) -> list[Route]:
+    answers = Answers(lambda asked: {"html": "".join(map(str, lines(store, asked.run)))})
+
+    async def latest(asked: Latest) -> JSONResponse:
+        return await answers(store.revision(), asked)
+
+    return [endpoint("latest", Latest, latest)]
 
 
 def lines(store: Store, run: str) -> list[Markup]:

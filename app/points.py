@@ -3,18 +3,16 @@
 import asyncio
 import time
 from enum import StrEnum
-from functools import lru_cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from app import judge_plots, live_chart
+from app.answers import Answers, endpoint, refused
 from app.live_chart import Axis, Clock, Plot
-from app.login import logged_in
 from launcher import rundir
 from launcher.rundir import UnknownRun
 from launcher.runs import Runs
@@ -62,58 +60,52 @@ class Whole(Wish):
     plot: str
 
 
-Asked = TypeVar("Asked", bound=Wish)
-
-
 class Points:
     """The endpoints' state: an index, and the hours of training that were summed up so far."""
 
     def __init__(self, runs: Runs, store: Store):
         self.runs, self.store, self.clock = runs, store, Clock()
-        self._told = lru_cache(maxsize=64)(self._news)
+        self._answers = Answers(self._news)
+        self._looks: dict[tuple[str, str], asyncio.Task[str]] = {}
 
     def routes(self) -> list[Route]:
-        return [
-            Route("/second-opinion/points", self.points, methods=["POST"]),
-            Route("/second-opinion/table", self.table, methods=["POST"]),
-        ]
+        return [endpoint("points", News, self.points), endpoint("table", Whole, self.table)]
 
-    async def points(self, request: Request) -> JSONResponse:
-        asked = await _read(request, News)
-        if isinstance(asked, JSONResponse):
-            return asked
-        newest = await self._changed(request, asked)
-        found = await run_in_threadpool(self._told, self.store.revision(), asked)
-        return JSONResponse(found | {"newest": newest})
+    async def points(self, asked: News) -> JSONResponse:
+        newest = await self._changed(asked.run, asked.known) if asked.known else str(self.store.newest(asked.run))
+        return await self._answers(self.store.revision(), asked.model_copy(update={"known": newest}))
 
-    async def table(self, request: Request) -> JSONResponse:
-        asked = await _read(request, Whole)
-        if isinstance(asked, JSONResponse):
-            return asked
+    async def table(self, asked: Whole) -> JSONResponse:
         text = await run_in_threadpool(self.csv, asked)
-        return _refused(404, "there is no such plot") if text is None else JSONResponse({"text": text})
+        return refused(404, "there is no such plot") if text is None else JSONResponse({"text": text})
 
-    async def _changed(self, request: Request, asked: News) -> str:
-        """What is newest of the run's curves, as soon as it is another than the board knows and stays so for a moment: a
-        step's games reach the index right after its line of the log."""
+    async def _changed(self, *wait: str) -> str:
+        """As `_look`, which looks once for all boards that wait for the same."""
+        if wait not in self._looks:
+            self._looks[wait] = asyncio.create_task(self._look(*wait))
+            self._looks[wait].add_done_callback(lambda _: self._looks.pop(wait))
+        return await asyncio.shield(self._looks[wait])
+
+    async def _look(self, run: str, known: str) -> str:
+        """What is newest of the run's curves, as soon as it is another than is known and stays so for a moment: a step's
+        games reach the index right after its line of the log."""
         deadline = time.monotonic() + PATIENCE
-        before, now = "", str(self.store.newest(asked.run))
-        while (now == asked.known or (asked.known and now != before)) and time.monotonic() < deadline:
-            if await request.is_disconnected():
-                break
+        before, now = "", str(self.store.newest(run))
+        while (now == known or now != before) and time.monotonic() < deadline:
             await asyncio.sleep(LOOK)
-            before, now = now, str(self.store.newest(asked.run))
+            before, now = now, str(self.store.newest(run))
         return now
 
-    def _news(self, revision: tuple, asked: News) -> dict[str, Any]:
-        """As `live_chart.refresh`; nothing but empty cards for a run that is not known, or not yet. An index that is at the
-        same revision gives the same answer."""
+    def _news(self, asked: News) -> dict[str, Any]:
+        """As `live_chart.refresh`; nothing but empty cards for a run that is not known, or not yet. `known` is what is
+        newest."""
         plots = {plot.id: plot for plot in PLOTS[asked.board]}
         if not self._exists(asked.run):
             cards = live_chart.cards(self.store, "", 0) if asked.board is Board.LIVE else {}
-            return {"last": 0, "plots": {}, "cards": cards}
+            return {"newest": asked.known, "last": 0, "plots": {}, "cards": cards}
         since = {name: x for name, x in asked.since if name in plots}
-        return live_chart.refresh(self.store, self.clock, asked.run, since, asked.smoothing, asked.axis, plots)
+        found = live_chart.refresh(self.store, self.clock, asked.run, since, asked.smoothing, asked.axis, plots)
+        return {"newest": asked.known} | found
 
     def csv(self, asked: Whole) -> str | None:
         plot = next((plot for plot in PLOTS[asked.board] if plot.id == asked.plot), None)
@@ -126,17 +118,3 @@ class Points:
         except UnknownRun:
             return False
         return self.store.run(run) is not None
-
-
-async def _read(request: Request, kind: type[Asked]) -> Asked | JSONResponse:
-    """What is asked, or why it is not answered."""
-    if not logged_in(request):
-        return _refused(401, "log in first")
-    try:
-        return kind.model_validate_json(await request.body())
-    except ValidationError as error:
-        return _refused(422, "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()))
-
-
-def _refused(status: int, why: str) -> JSONResponse:
-    return JSONResponse({"refused": why}, status)

@@ -2,19 +2,25 @@
 
 import json
 import time
+from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import asdict
-from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from pydantic import BaseModel, ConfigDict
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
+from app.answers import Answers, endpoint
 from app.shared import Shared
 from launcher import rundir, store_health, watch
 from launcher.reading import Unreadable
 from launcher.rundir import UnknownRun
-from launcher.runs import Refused
+from launcher.runs import Refused, Runs
+from launcher.store import Store
 
 STATIC = Path(__file__).parent / "static"
 
@@ -22,7 +28,7 @@ MOST_ALERTS = 20
 """Alerts that a page gets: all open ones first."""
 
 FRESH = 0.5
-"""Seconds for which all pages of a run share what one of them was told."""
+"""Seconds for which all pages of a run share what one of them was told, if nothing happens to it."""
 
 TEMPLATE = """
 <section class="so-status" data-state="none" data-step="0" data-run="" aria-label="Status">
@@ -61,28 +67,18 @@ TEMPLATE = """
 def build(shared: Shared) -> gr.HTML:
     """The bar. It sets `chosen` when another run is picked in it, and follows `chosen` when a page sets that."""
 
-    told = lru_cache(maxsize=64)(lambda run, _moment: whole(shared, run))
-
-    def look(asked: dict[str, str]) -> dict[str, Any]:
-        return unlisted(told(asked["run"], int(time.monotonic() / FRESH)), asked["listed"])
-
-    def changed(verb) -> dict[str, Any]:
-        found = tried(verb)
-        told.cache_clear()
-        return found
-
     def stop(asked: dict[str, str]) -> dict[str, Any]:
-        return changed(lambda: shared.runs.stop(asked["run"], asked["when"]))
+        return tried(lambda: shared.runs.stop(asked["run"], asked["when"]))
 
     def resume(asked: dict[str, str]) -> dict[str, Any]:
-        return changed(lambda: shared.runs.resume(asked["run"]))
+        return tried(lambda: shared.runs.resume(asked["run"]))
 
     def picked(event: gr.EventData) -> str:
         return event.run
 
     bar = gr.HTML(
         "", html_template=TEMPLATE, js_on_load=(STATIC / "status.js").read_text(encoding="utf-8"),
-        server_functions=[look, stop, resume], elem_id="status", apply_default_css=False,
+        server_functions=[stop, resume], elem_id="status", apply_default_css=False,
     )  # fmt: skip
     # Only an event that goes through the queue tells the page that it changed a gr.State.
     bar.select(picked, None, shared.chosen, show_progress="hidden", api_visibility="private")
@@ -92,12 +88,47 @@ def build(shared: Shared) -> gr.HTML:
     return bar
 
 
-def whole(shared: Shared, run: str) -> dict[str, Any]:
+class Look(BaseModel):
+    """A page asks how its run stands."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    listed: str
+    """Key of the list of runs that the page has."""
+
+
+def routes(runs: Runs, store: Store) -> list[Route]:
+    answers = Answers(lambda asked: unlisted(whole(runs, store, asked.run), asked.listed))
+
+    async def look(asked: Look) -> JSONResponse:
+        return await answers(moment(runs, asked.run), asked)
+
+    return [endpoint("status", Look, look)]
+
+
+def moment(runs: Runs, run: str) -> Hashable:
+    """Another value after a while, and as soon as the run's state was written or somebody asked it to stop."""
+    now = int(time.monotonic() / FRESH)
+    try:
+        folder = rundir.find(runs.folder, run)
+    except UnknownRun:
+        return now
+    return now, _written(folder.state), _written(folder.stop)
+
+
+def _written(path: Path) -> int | None:
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime_ns
+    return None
+
+
+def whole(runs: Runs, store: Store, run: str) -> dict[str, Any]:
     """The run's status, None if there is no such run; its alerts; and the list of runs with a key for it."""
-    rows = [asdict(row) for row in watch.listed(shared.runs, shared.store)]
+    rows = [asdict(row) for row in watch.listed(runs, store)]
     key = blake2b(json.dumps(rows).encode(), digest_size=8).hexdigest()
-    alerts = [one._asdict() for one in store_health.alerts(shared.store, run, MOST_ALERTS)]
-    return {"status": status(shared, run), "alerts": alerts, "key": key, "runs": rows}
+    alerts = [one._asdict() for one in store_health.alerts(store, run, MOST_ALERTS)]
+    return {"status": status(runs, store, run), "alerts": alerts, "key": key, "runs": rows}
 
 
 def unlisted(told: dict[str, Any], listed: str) -> dict[str, Any]:
@@ -105,12 +136,12 @@ def unlisted(told: dict[str, Any], listed: str) -> dict[str, Any]:
     return {name: told[name] for name in told if name != "runs"} if told["key"] == listed else told
 
 
-def status(shared: Shared, run: str) -> dict[str, Any] | None:
+def status(runs: Runs, store: Store, run: str) -> dict[str, Any] | None:
     try:
-        folder = rundir.find(shared.runs.folder, run)
+        folder = rundir.find(runs.folder, run)
     except UnknownRun:
         return None
-    return asdict(watch.snapshot(shared.runs, shared.store, folder))
+    return asdict(watch.snapshot(runs, store, folder))
 
 
 def tried(verb) -> dict[str, Any]:

@@ -83,11 +83,16 @@ def beside(target: Target) -> str:
     return str(target.runs.parent / "secret.txt")
 
 
+CURVES = {"run": RUN, "board": "live", "since": {"rewards": -1}, "smoothing": 0, "axis": "step"}
+
 ANONYMOUS = (
     Attack("settings of the page", get("/config"), (401,)),
     Attack("list of endpoints", get("/gradio_api/info"), (401,)),
     Attack("description of the API", get("/gradio_api/openapi.json"), (404,)),
-    Attack("status of a run", call("look", {"run": RUN, "listed": ""}), (401,)),
+    Attack("status of a run", post("/second-opinion/status", {"run": RUN, "listed": ""}), (401,)),
+    Attack("curves of a run", post("/second-opinion/points", CURVES), (401,)),
+    Attack("a curve as a file", post("/second-opinion/table", {"run": RUN, "board": "live", "plot": "loss"}), (401,)),
+    Attack("newest games of a run", post("/second-opinion/latest", {"run": RUN}), (401,)),
     Attack("stop a run", call("stop", {"run": RUN, "when": "now"}), (401,)),
     Attack("resume a run", call("resume", {"run": RUN}), (401,)),
     Attack("start a run, by call", post("/gradio_api/call/start", {"data": []}), (401,)),
@@ -123,6 +128,9 @@ OTHER_SITES = (
     Attack("stop, from another port here", call("stop", {"run": RUN, "when": "now"}, origin="http://127.0.0.1:1"), (403,)),
     Attack("start, by a form of another site", post("/gradio_api/queue/join", origin=EVIL, sec_fetch_site=CROSS), (403,)),
     Attack("the same, without Origin", post("/gradio_api/queue/join", sec_fetch_site=CROSS), (403,)),
+    Attack("status, read by another site", post("/second-opinion/status", {"run": RUN, "listed": ""}, origin=EVIL), (403,)),
+    Attack("curves, read by another site", post("/second-opinion/points", CURVES, sec_fetch_site=CROSS), (403,)),
+    Attack("newest games, read by another site", post("/second-opinion/latest", {"run": RUN}, origin="null"), (403,)),
     Attack("settings, read by another site", get("/config", sec_fetch_site=CROSS, sec_fetch_mode="no-cors"), (403,)),
     Attack("upload from another site", upload("x", origin=EVIL), (403,)),
     Attack("login from another site", lambda target: httpx.Request(
@@ -151,15 +159,18 @@ PATHS = (
     Attack("dots in the static files", get("/static/..%2f..%2f..%2f..%2f..%2fetc/passwd"), (403, 404)),
     Attack("have an inner address fetched", get("/gradio_api/file=http://127.0.0.1:9/"), (404,)),
     Attack("the same, through the proxy", get("/gradio_api/proxy=http://169.254.169.254/latest/meta-data"), (404,)),
-    Attack("status of a run outside", call("look", {"run": "../secret", "listed": ""}), (), NO_RUN),
-    Attack("status of a run with a zero byte", call("look", {"run": RUN + "\x00", "listed": ""}), (), NO_RUN),
+    Attack("status of a run outside", post("/second-opinion/status", {"run": "../secret", "listed": ""}), (), NO_RUN),
+    Attack("status of a run with a zero byte",
+           post("/second-opinion/status", {"run": RUN + "\0", "listed": ""}), (), NO_RUN),
+    Attack("status of what is no name", post("/second-opinion/status", {"run": ["../secret"], "listed": ""}), (422,)),
+    Attack("newest games of a run outside", post("/second-opinion/latest", {"run": "../secret"}), (), '{"html":""}'),
     Attack("stop a run outside", call("stop", {"run": "../../etc", "when": "now"}), (), "no run"),
     Attack("a wish that there is not", call("stop", {"run": RUN, "when": "rm -rf /"}), (500,), "refused"),
     Attack("a game of a run outside", call("record", {"run": "../secret", "game": "x"}), (500,)),
     Attack("a game that is a path", call("record", {"run": RUN, "game": "../../../secret.txt"}), (500,)),
     Attack("a function that is none of the page", lambda target: httpx.Request(
         "POST", f"{target.address}/gradio_api/component_server",
-        json={"data": {}, "component_id": target.functions["look"], "fn_name": "__init__", "session_hash": "x"}), (404,)),
+        json={"data": {}, "component_id": target.functions["stop"], "fn_name": "__init__", "session_hash": "x"}), (404,)),
     Attack("an upload of 64 MB", upload("big", 64 * 2**20), (413,)),
     Attack("an upload without a length", lambda target: httpx.Request(
         "POST", f"{target.address}/gradio_api/upload", content=iter([b"x"])), (411,)),

@@ -1,10 +1,12 @@
 """Many open pages of a run that trains: `.venv/bin/python -m bench.load [--pages 20] [--minutes 10]`. Prints one table.
 
 The real CPU engine trains; `python -m app` serves. A page is what Live asks for, without its drawing, which is another
-machine's work: the answers to its curves as soon as there is news, and once a second what the status bar shows. Time with
-the pages open and time without them alternate, and each stretch with them is compared with those around it, so that a
-trainer that gets slower by itself, as its replies get longer, is not held against them. The pages' own asking takes from the
-same cores, against us.
+machine's work: the answers to its curves as soon as there is news, then its newest games, and once a second what the status
+bar shows. Its asking is a person's machine's work too, and takes what is left of these cores (nice 19).
+
+Time with the pages open and time without them alternate, and each stretch with them is compared with those around it, so
+that a trainer that gets slower by itself, as its replies get longer, is not held against them. The noise of such a ratio is
+that of every second stretch without pages by those without around it.
 
 A refresh of the curves is timed from the moment at which the index has the news, asked every 10 ms, to the answer; one of
 the bar from its question.
@@ -22,12 +24,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import psutil
 
-from bench.attacks import dashboard, functions
+from bench.attacks import dashboard
 from bench.ingest import at_p95
 from launcher import report, state
 from launcher.config import resolve
@@ -74,34 +76,46 @@ class Share(NamedTuple):
     """Most resident memory that was seen, in MB."""
 
 
+async def ask(client: httpx.AsyncClient, what: str, wish: dict[str, Any]) -> dict[str, Any]:
+    """As `secondOpinion.asked` of `app/static/first.js`."""
+    return (await client.post(f"/second-opinion/{what}", json=wish)).raise_for_status().json()
+
+
 async def curves(client: httpx.AsyncClient, run: str, heard: Heard) -> None:
-    """One page's curves, as `app/static/board.js` asks for them."""
+    """One page's curves and newest games, as `app/static/board.js` and `latest.js` ask for them."""
     known, since = "", dict.fromkeys(NEAR, -1.0)
     while True:
         wish = {"run": run, "board": "live", "since": since, "smoothing": 0.6, "axis": "step", "known": known}
         try:
-            answer = (await client.post("/second-opinion/points", json=wish)).raise_for_status().json()
+            answer = await ask(client, "points", wish)
         except httpx.HTTPError as error:
             heard.failed.append(f"curves: {error!r}")
             continue
         if known and answer["newest"] != known and (at := heard.news.get(answer["newest"])):
             heard.curves.append(time.monotonic() - at)
+        if answer["newest"] != known:
+            await games(client, run, heard)
         known = answer["newest"]
         for name, rows in answer["plots"].items():
             since[name] = rows["x"][-1] if rows and rows["x"] else since[name]
         await asyncio.sleep(EVERY)
 
 
-async def bar(client: httpx.AsyncClient, run: str, look: int, number: int, heard: Heard) -> None:
+async def games(client: httpx.AsyncClient, run: str, heard: Heard) -> None:
+    try:
+        await ask(client, "latest", {"run": run})
+    except httpx.HTTPError as error:
+        heard.failed.append(f"games: {error!r}")
+
+
+async def bar(client: httpx.AsyncClient, run: str, number: int, heard: Heard) -> None:
     """One page's status bar, as `app/static/status.js` asks for it."""
     listed = ""
     await asyncio.sleep(number * BAR_EVERY / 20)
     while True:
-        asked = {"component_id": look, "fn_name": "look", "session_hash": f"page{number}"}
-        body = asked | {"data": {"run": run, "listed": listed}}
         begun = time.monotonic()
         try:
-            answer = (await client.post("/gradio_api/component_server", json=body)).raise_for_status().json()
+            answer = await ask(client, "status", {"run": run, "listed": listed})
             if answer["status"]["run"] != run:
                 raise httpx.HTTPError(f"answered {answer['status']}")
             listed = answer["key"]
@@ -111,12 +125,13 @@ async def bar(client: httpx.AsyncClient, run: str, look: int, number: int, heard
         await asyncio.sleep(BAR_EVERY)
 
 
-async def stretch(address: str, run: str, look: int, pages: int, seconds: float, heard: Heard) -> Stretch:
+async def stretch(address: str, run: str, pages: int, seconds: float, heard: Heard) -> Stretch:
     """Opens the pages, and closes them after so many seconds."""
     begun = time.monotonic()
-    async with httpx.AsyncClient(base_url=address, timeout=30.0, limits=httpx.Limits(max_connections=None)) as client:
+    kept = httpx.Limits(max_connections=None, keepalive_expiry=2.0)  # the server closes what was idle for 5 s
+    async with httpx.AsyncClient(base_url=address, timeout=30.0, limits=kept) as client:
         asked = [asyncio.create_task(curves(client, run, heard)) for _ in range(pages)]
-        asked += [asyncio.create_task(bar(client, run, look, number, heard)) for number in range(pages)]
+        asked += [asyncio.create_task(bar(client, run, number, heard)) for number in range(pages)]
         await asyncio.sleep(seconds)
         for one in asked:
             one.cancel()
@@ -164,7 +179,7 @@ def training(folder: Path, steps: int) -> Iterator[tuple[Runs, RunDir]]:
 
 
 def ratios(stretches: Sequence[Stretch], steps: dict[int, float]) -> list[float]:
-    """A step's median seconds with the pages by those without them just before and after, by stretch with the pages."""
+    """A step's median seconds in each second stretch by those of the stretches just before and after it."""
 
     def seconds(one: Stretch) -> list[float]:
         within = [
@@ -173,18 +188,22 @@ def ratios(stretches: Sequence[Stretch], steps: dict[int, float]) -> list[float]
         return [steps[step] - steps[step - 1] for step in within]
 
     found = []
-    for index in range(1, len(stretches) - 1):
+    for index in range(1, len(stretches) - 1, 2):
         before, at, after = map(seconds, stretches[index - 1 : index + 2])
-        if stretches[index].open and at and before and after:
+        if at and before and after:
             found.append(median(at) / median(before + after))
     return found
 
 
-async def alternate(address: str, run: str, look: int, pages: int, minutes: float, heard: Heard) -> list[Stretch]:
-    found = [await stretch(address, run, look, 0, CLOSED, heard)]
+def spread(found: Sequence[float]) -> str:
+    return f"{median(found):.3f} ({min(found):.3f} to {max(found):.3f} in {len(found)} stretches)"
+
+
+async def alternate(address: str, run: str, pages: int, minutes: float, heard: Heard) -> list[Stretch]:
+    found = [await stretch(address, run, 0, CLOSED, heard)]
     while sum(one.ended - one.begun for one in found if one.open) < 60 * minutes - 1:
-        found.append(await stretch(address, run, look, pages, OPEN, heard))
-        found.append(await stretch(address, run, look, 0, CLOSED, heard))
+        found.append(await stretch(address, run, pages, OPEN, heard))
+        found.append(await stretch(address, run, 0, CLOSED, heard))
     return found
 
 
@@ -220,30 +239,31 @@ def measure(pages: int, minutes: float) -> list[tuple]:
         tempfile.TemporaryDirectory(prefix="so-load-", ignore_cleanup_errors=True) as folder,
         training(Path(folder), steps=int(120 * minutes) + 200) as (runs, run), dashboard(runs.folder) as address,
     ):  # fmt: skip
-        with httpx.Client() as client:
-            look = functions(client, address)["look"]
         supervisor = state.read(run).supervisor.pid
         with (
             watched(runs, run, heard), measured(supervisor, told, "supervisor"), measured(serving(), told, "dashboard"),
+            measured(os.getpid(), told, "pages"),
         ):  # fmt: skip
-            stretches = asyncio.run(alternate(address, run.id, look, pages, minutes, heard))
+            os.nice(19)  # this thread; the one that keeps when the index had what stays as it is
+            stretches = asyncio.run(alternate(address, run.id, pages, minutes, heard))
         if (now := state.read(run)).ended_already:
             raise RuntimeError(f"the run ended: {now.reason}")
     for text in sorted(set(heard.failed)):
         print(text, file=sys.stderr)
-    pairs = ratios(stretches, heard.steps)
-    spread = f"{median(pairs):.3f} ({min(pairs):.3f} to {max(pairs):.3f} in {len(pairs)} stretches)"
+    without = [one for one in stretches if not one.open]
     return [
         ("requests answered", f"{len(heard.curves) + len(heard.bars):,}", ""),
         ("requests that failed", str(len(heard.failed)), "0"),
         ("curves: from the index to the answer, p95", f"{1000 * at_p95(heard.curves):.0f} ms", "300 ms"),
         ("status bar: from the question to the answer, p95", f"{1000 * at_p95(heard.bars):.0f} ms", "300 ms"),
         ("steps made", str(max(heard.steps) - min(heard.steps)), ""),
-        ("a step's seconds with the pages by those without", spread, "1"),
+        ("a step's seconds with the pages by those without", spread(ratios(stretches, heard.steps)), "1"),
+        ("its noise: without the pages by those without", spread(ratios(without, heard.steps)), ""),
         ("supervisor, of a core", f"{told['supervisor'].cpu:.1%}", "2 %"),
         ("supervisor, most memory", f"{told['supervisor'].mb:.0f} MB", "150 MB"),
         ("dashboard, of a core", f"{told['dashboard'].cpu:.1%}", ""),
         ("dashboard, most memory", f"{told['dashboard'].mb:.0f} MB", ""),
+        ("the pages' own asking and this script, of a core", f"{told['pages'].cpu:.1%}", ""),
     ]
 
 

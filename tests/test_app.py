@@ -142,13 +142,12 @@ def test_the_end_of_a_log_is_shown_as_it_is_and_obeyed_by_nothing(tmp_path):
 
 
 def test_the_list_of_runs_is_sent_once(here, store):
-    shared = ui.Shared(here, store, None, None, None, None)
     make(here)
     ingest(store, here.folder / ID)
-    first = status.whole(shared, ID)
+    first = status.whole(here, store, ID)
     assert first["runs"] == [{"run": ID, "name": "mine", "state": "running"}] and first["status"]["run"] == ID
     assert "runs" not in status.unlisted(first, first["key"]) and "runs" in status.unlisted(first, "")
-    assert status.whole(shared, "../" + ID)["status"] is None
+    assert status.whole(here, store, "../" + ID)["status"] is None
 
 
 def test_a_button_that_cannot_do_its_work_says_why(here, store):

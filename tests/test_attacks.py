@@ -29,10 +29,9 @@ import asyncio, json, re, sys
 from pathlib import Path
 import httpx
 from gradio.routes import App
-from starlette.middleware import Middleware
 from app import ui
+from app.__main__ import parser, served
 from app.credentials import Login
-from app.guard import Guard
 from launcher.runs import Runs
 from launcher.store import Store
 
@@ -43,18 +42,19 @@ def every(routes):
         else:
             yield route
 
-async def answers(served):
-    asked = [(method, re.sub(r"\\{[^}]*\\}", "1", route.path)) for route in every(served.routes)
+async def answers(app):
+    asked = [(method, re.sub(r"\\{[^}]*\\}", "1", route.path)) for route in every(app.routes)
              for method in sorted(route.methods)]
-    transport = httpx.ASGITransport(served, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         return [(method, path, (await client.request(method, path)).status_code) for method, path in asked]
 
 folder = Path(sys.argv[1])
-page = ui.build(Runs(folder), Store(folder / "runs.db"))
-page.auth, page.auth_message = Login("me", "secret").admits, None
-guard = Middleware(Guard, names=frozenset({"localhost"}), login=True)
-print(json.dumps(asyncio.run(answers(App.create_app(page, app_kwargs={"middleware": [guard]})))))
+runs, store, login = Runs(folder), Store(folder / "runs.db"), Login("me", "secret")
+page = ui.build(runs, store)
+page.auth, page.auth_message = login.admits, None
+beside = served(runs, store, parser().parse_args([]), login)
+print(json.dumps(asyncio.run(answers(App.create_app(page, app_kwargs=beside)))))
 """
 """In a process of its own: Gradio leaves event loops behind."""
 
@@ -66,6 +66,8 @@ def test_no_route_answers_somebody_who_has_not_logged_in(tmp_path):
     assert done.returncode == 0, done.stderr
     found = [tuple(one) for one in json.loads(done.stdout.splitlines()[-1])]
     assert len(found) > 60
+    own = {path.rpartition("/")[2] for _, path, _ in found if path.startswith("/second-opinion/")}
+    assert own == {"points", "table", "status", "latest", "1"}
     telling = [one for one in found if one[2] not in (401, 404)]
     assert {path.rstrip("/") for _, path, _ in telling} <= {
         "", "/login", "/logout", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json", "/assets/1", "/static/1",

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from starlette.applications import Starlette
@@ -70,6 +71,20 @@ def test_an_answer_waits_for_a_new_step_and_not_for_other_runs(here, store, clie
     second = ask(client, known=first["newest"]).json()
     assert 0.8 <= time.monotonic() - begun < PATIENCE
     assert second["last"] == 2 and second["newest"] != first["newest"]
+
+
+def test_many_boards_wait_for_the_same_news_and_are_told_the_same(here, store, client):
+    run = make(here)
+    add_step(run, store, 1, [game("a", 1)])
+    known = ask(client).json()["newest"]
+    with ThreadPoolExecutor() as pages:
+        asked = [pages.submit(ask, client, known=known, since={"rewards": since}) for since in (-1, -1, -1, 1)]
+        time.sleep(0.2)
+        assert not any(one.done() for one in asked)
+        add_step(run, store, 2, [game("b", 2)])
+        told = [one.result(PATIENCE).json() for one in asked]
+    assert told[0] == told[1] == told[2] and all(one["last"] == 2 and one["newest"] != known for one in told)
+    assert [one["plots"]["rewards"]["x"] for one in told] == [[1, 2]] * 4
 
 
 def test_an_answer_holds_what_was_written_since_the_last(here, store, client):

@@ -45,7 +45,8 @@ class Vouched(NamedTuple):
     text: str
 
 
-Ahead = list[Problem | Vouched]
+Ahead = list[Problem | Vouched] | None
+"""What a preflight found; None before there was one of these settings."""
 STATIC = Path(__file__).parent.parent / "static"
 
 
@@ -57,7 +58,7 @@ class Page:
     preset: gr.Dropdown
     draft: gr.BrowserState
     ahead: gr.State
-    """What the last preflight found, as Ahead."""
+    """An Ahead."""
     filled: gr.State
     """The preset that the fields were filled from: a list of choices says it was chosen from whenever it is left."""
     marks: gr.HTML
@@ -94,7 +95,7 @@ def build(shared: Shared) -> None:
         start = gr.Button("Start Training", variant="primary", elem_id="start", min_width=160)
     page = Page(
         shared, preset, gr.BrowserState({}, storage_key="second-opinion-draft", secret="second-opinion"),
-        gr.State([]), gr.State(FIRST), _marks(), fields={"name": name},
+        gr.State(None), gr.State(FIRST), _marks(), fields={"name": name},
     )  # fmt: skip
     with gr.Row(elem_id="run-body"):
         with gr.Column(scale=3, min_width=320):
@@ -232,12 +233,12 @@ def _advised(page: Page) -> Callable[..., Updates]:
 def show(page: Page, preset: str, ahead: Ahead, values: dict[str, Any]) -> Updates:
     """Everything that follows from the settings at once."""
     run = form.resolve(preset, values)
-    good = [tag("p", one.text, class_="fine") for one in ahead if isinstance(one, Vouched)]
-    problems = [*(run if isinstance(run, list) else ()), *(one for one in ahead if isinstance(one, Problem))]
+    good = [tag("p", one.text, class_="fine") for one in ahead or () if isinstance(one, Vouched)]
+    problems = [*(run if isinstance(run, list) else ()), *(one for one in ahead or () if isinstance(one, Problem))]
     updates: Updates = {
         page.marks: json.dumps(form.marks(preset, values, problems)),
         page.draft: {"preset": preset, "settings": settings.changed(values, preset)},
-        page.problems: str(join(listed(problems), *good)),
+        page.problems: str(join(listed(problems, ahead is not None), *good)),
     }
     for section in form.SECTIONS:
         updates[page.folds[section.name]] = gr.update(label=form.heading(section, preset, values, problems))
@@ -247,7 +248,7 @@ def show(page: Page, preset: str, ahead: Ahead, values: dict[str, Any]) -> Updat
 def refill(page: Page, preset: str, values: dict[str, Any]) -> Updates:
     """Puts the values into the fields."""
     held = {component: form.held(key, values[key]) for key, component in page.fields.items()}
-    return show(page, preset, [], values) | held | {page.filled: preset}
+    return show(page, preset, None, values) | held | {page.ahead: None, page.filled: preset}
 
 
 def _texts(page: Page, run: RunConfig | list[Problem], values: Mapping[str, Any]) -> Updates:
@@ -273,8 +274,10 @@ def launcher_line(preset: str, changed: Mapping[str, Any]) -> str:
     return shlex.join(["python", "-m", "launcher", "run", "--preset", preset, *sets])
 
 
-def listed(problems: Sequence[Problem]) -> Markup:
-    """All problems, each with its setting."""
+def listed(problems: Sequence[Problem], looked: bool) -> Markup:
+    """All problems, each with its setting. looked: a preflight was made of these settings."""
+    if not problems and not looked:
+        return tag("p", "Preflight: not done yet.", class_="about", role="status")
     if not problems:
         return tag("p", "Preflight: nothing stands in the way.", class_="fine", role="status")
     errors = sum(problem.level == "error" for problem in problems)
@@ -292,7 +295,7 @@ def _place(problem: Problem) -> Markup | None:
 def look(page: Page, preset: str, ahead: Ahead, values: dict[str, Any]) -> Ahead:
     """The preflight, once the settings fit together."""
     run = form.resolve(preset, values)
-    return [*preflight.check(run, page.shared.runs), *vouched(page, run)] if isinstance(run, RunConfig) else []
+    return [*preflight.check(run, page.shared.runs), *vouched(page, run)] if isinstance(run, RunConfig) else None
 
 
 def vouched(page: Page, run: RunConfig) -> list[Vouched]:
@@ -336,7 +339,7 @@ def begin(page: Page, preset: str, ahead: Ahead, values: dict[str, Any]) -> Upda
     """Creates and starts the run and opens Live, unless something stands in the way."""
     run = form.resolve(preset, values)
     if not isinstance(run, RunConfig):
-        return {page.ahead: []}
+        return {page.ahead: None}
     with page.starting:
         return _begin(page, run)
 

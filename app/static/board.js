@@ -2,7 +2,7 @@
 // The page Live's is drawn before Gradio has mounted the page, if that is what the address opens: see app/opening.py.
 import { draw, reset, since, take } from "./plot.js";
 
-const { first } = secondOpinion;
+const { first, asked } = secondOpinion;
 const EVERY = 50, LOOK = 250, LOST = 2000; // ms between two answers, two looks whether this is seen, after an error
 const FIGURES = [(value) => value.toFixed(2), (value) => value.toFixed(2),
   (value) => `${(100 * value).toFixed(1)} %`, (value) => value.toExponential(1)];
@@ -97,17 +97,6 @@ function addPlot(board, spec) {
   reset(plot);
 }
 
-// What is asked of the dashboard
-
-async function asked(what, wish, signal) {
-  return content(await fetch(`second-opinion/${what}`, { method: "POST", body: JSON.stringify(wish), signal }));
-}
-
-function content(answer) {
-  if (!answer.ok) throw new Error(`${answer.url}: ${answer.status}`);
-  return answer.json();
-}
-
 class Board {
   constructor(name, run) {
     Object.assign(this, { name, run, plots: new Map(), generation: 0, newest: "", waiting: null, open: () => {} });
@@ -194,7 +183,7 @@ class Board {
   async ask(wish) {
     const ahead = secondOpinion.points;
     secondOpinion.points = null;
-    if (this === early && ahead) return content(await ahead);
+    if (this === early && ahead) return ahead;
     const waiting = this.waiting = new AbortController();
     const look = setInterval(() => this.seen() || waiting.abort(), LOOK);
     try {

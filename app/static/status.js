@@ -106,7 +106,7 @@ function say(text) {
 
 async function look() {
   const asked = run;
-  const answer = await server.look({ run: asked, listed });
+  const answer = await secondOpinion.asked("status", { run: asked, listed });
   one(".so-lost").hidden = true;
   if (answer.runs) {
     listed = answer.key;
