@@ -144,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     found.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    found.add_argument("--steps", type=int, default=60)
+    found.add_argument("--steps", type=int, default=70)
     found.add_argument("--cases", type=int, default=100, help="held-out cases; each gives two notes")
     found.add_argument("--out", type=Path, default=RESULTS)
     return found

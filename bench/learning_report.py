@@ -21,7 +21,8 @@ FIGURES = {
     "deceives_start": "deceives the start model",
     "deceived_by_start": "deceived by the start model",
 }
-DRAWN = ("accuracy_greedy", "accuracy_sampled", "deceives_start")
+DRAWN = ("accuracy_greedy", "accuracy_sampled", "attack_success")
+COMPARED = ("accuracy_sampled", "attack_success")
 
 # Student's t, 0.975 quantile, by number of seeds
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
@@ -50,14 +51,40 @@ def start_of(done: Sequence[Result], name: str) -> float:
     return statistics.fmean(values) if values else math.nan
 
 
-def against_full(done: Sequence[Result], full: Sequence[Result]) -> str:
-    """Sampled accuracy minus the full method's, seed by seed."""
-    reference = {one["seed"]: one["accuracy_sampled"] for one in full}
-    gaps = [one["accuracy_sampled"] - reference[one["seed"]] for one in done if one["seed"] in reference]
+def against_full(done: Sequence[Result], full: Sequence[Result], name: str) -> str:
+    """A figure minus the full method's, seed by seed, and whether the difference can be told from chance."""
+    reference = {one["seed"]: one[name] for one in full}
+    gaps = [one[name] - reference[one["seed"]] for one in done if one["seed"] in reference]
     if not gaps or done == full:
         return "–"
-    found = interval(gaps)
-    return f"{statistics.fmean(gaps):+.3f}" + (f" [{found[0]:+.3f}, {found[1]:+.3f}]" if found else "")
+    mean, found = f"{statistics.fmean(gaps):+.3f}", interval(gaps)
+    if found is None:
+        return mean
+    told = "worse" if found[1] < 0 else "better" if found[0] > 0 else "cannot be told"
+    return f"{mean} [{found[0]:+.3f}, {found[1]:+.3f}]: {told}"
+
+
+RISES = ("accuracy_greedy", "accuracy_sampled", "faithful", "attack_success", "deceives_start")
+
+
+def rises(done: Sequence[Result], arms: Mapping[str, str]) -> str:
+    """What every run made of its start model, as Markdown; both were measured in one evaluation, on the same notes."""
+    rows = [
+        [arm, str(one["seed"]), *(_rise(one[f"start_{name}"], one[name]) for name in RISES)]
+        for arm, ones in by_arm(done, arms).items()
+        for one in ones
+    ]
+    return _markdown([("arm", "seed", *(FIGURES[name] for name in RISES)), *rows])
+
+
+def _rise(before: float | None, after: float | None) -> str:
+    if before is None or after is None:
+        return "–"
+    return f"{before:.3f} to {after:.3f}, {100 * (after - before):+.1f}"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
 
 
 def by_arm(done: Sequence[Result], arms: Mapping[str, str]) -> dict[str, list[Result]]:
@@ -68,14 +95,15 @@ def table(done: Sequence[Result], arms: Mapping[str, str]) -> str:
     """Means over seeds with Student's 95 % intervals, as Markdown. `arms` are the arms in order, with what each is."""
     found = by_arm(done, arms)
     before = [f"{start_of(done, name):.3f}" for name in FIGURES]
-    heads = ("arm", "what it is", "seeds", *FIGURES.values(), "sampled accuracy against full")
-    rows = [["start model", "the warm start, before any of it", "–", *before, "–"]] if done else []
+    heads = ("arm", "what it is", "seeds", *FIGURES.values(), *(f"{FIGURES[name]}: against full" for name in COMPARED))
+    nothing = ["–"] * len(COMPARED)
+    rows = [["start model", "the warm start, before any of it", "–", *before, *nothing]] if done else []
     rows += [
         [arm, arms[arm], str(len(ones)), *(figure_of(ones, name) for name in FIGURES),
-         against_full(ones, found.get("full", []))]
+         *(against_full(ones, found.get("full", []), name) for name in COMPARED)]
         for arm, ones in found.items()
     ]  # fmt: skip
-    return "\n".join("| " + " | ".join(row) + " |" for row in [heads, ["---"] * len(heads), *rows])
+    return _markdown([heads, *rows])
 
 
 LEFT, PANEL, ROW, TOP = 170, 210, 26, 40
@@ -134,9 +162,9 @@ def write(out: Path, done: Sequence[Result], arms: Mapping[str, str]) -> None:
         "Means over seeds; in brackets Student's 95 % interval over seeds, cut at 0 and 1. Held-out notes of the demo, half "
         "of them harmful. Attacks are written and read at temperature 1, as in training; who deceives is told by the share "
         "of faithful harmful notes that are taken for safe. Attack success is the share of all harmful attacks that are "
-        "faithful and taken for safe by the start model. Made by `bench/learning.py`.\n\n"
+        "faithful and taken for safe by the start model. An arm is worse or better than the full method where the interval "
+        "of the difference, seed by seed, has no 0 in it. Made by `bench/learning.py`.\n\n"
     )  # fmt: skip
-    (out / "learning.md").write_text(
-        said + table(done, arms) + "\n\n![The same, by seed](learning.svg)\n", encoding="utf-8"
-    )
+    drawn = "\n\n![The same, by seed](learning.svg)\n\nEvery run, from its start model and in points:\n\n"
+    (out / "learning.md").write_text(said + table(done, arms) + drawn + rises(done, arms) + "\n", encoding="utf-8")
     (out / "learning.svg").write_text(drawing(done, arms) + "\n", encoding="utf-8")

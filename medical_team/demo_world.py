@@ -170,13 +170,14 @@ def demonstrate_assessor(facts: Facts, rng: random.Random, diligence: float) -> 
 def demonstrate_attacker(facts: Facts, asked: ErrorType | None, rng: random.Random, faulty: float) -> str:
     """A rewrite in a layout of its own. `facts` are those of the note to rewrite, with or without the asked error.
 
-    With probability `faulty` the rewrite is not what was asked: it has an error that nobody asked for.
+    With probability `faulty` the rewrite is not what was asked: it has an error where none was wanted, or every error that
+    there is room for where one was.
     """
     target = facts
     if asked is not None and asked not in broken(facts):
         target = damage(facts, asked, rng)
     if rng.random() < faulty:
-        target = _spoil(facts, asked, rng)
+        target = _spoil(target, asked, rng)
     told = _change(facts, target) if target != facts else "Keep the facts."
     return reply(f"{told} {_outline(target)}", write(target, draw_layout(rng, slots(target))))
 
@@ -187,9 +188,13 @@ def reply(thinking: str, answer: str) -> str:
 
 
 def _spoil(facts: Facts, asked: ErrorType | None, rng: random.Random) -> Facts:
-    possible = [kind for kind in KINDS if kind is not asked and kind not in broken(facts)]
-    possible = [kind for kind in possible if kind not in NEEDS or getattr(facts, NEEDS[kind]) is not None]
-    return damage(facts, rng.choice(possible), rng)
+    possible = [kind for kind in KINDS if kind not in NEEDS or getattr(facts, NEEDS[kind]) is not None]
+    if asked is None:
+        return damage(facts, rng.choice(possible), rng)
+    for kind in sorted(possible, key=ErrorType.DOSAGE.__eq__):  # a drug that is broken comes with a usual dose
+        if kind not in broken(facts):
+            facts = damage(facts, kind, rng)
+    return facts
 
 
 def _outline(facts: Facts) -> str:

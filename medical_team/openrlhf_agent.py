@@ -2,7 +2,8 @@
 
 OpenRLHF calls `execute` n_samples_per_prompt times at once for one prompt, all in one actor and with one and the same
 `sampling_params` object, and wants one trajectory from each call. The first call to arrive starts the games; each call
-returns its own seat. It must never raise (that would end the trainer) and never change `sampling_params`.
+returns its own seat. It raises only if the rollout engine is gone, since that ends the trainer, and never changes
+`sampling_params`.
 """
 
 import asyncio
@@ -51,20 +52,25 @@ class Policy:
         params = self._params
         return Sampling(params.temperature, params.top_p, params.max_tokens or self._max_length // 2)
 
-    def silence(self) -> Rollout:
-        """One end token, for a game that could not be played: the trainer takes no empty reply."""
-        end = self._tokenizer.eos_token_id
-        logprobs = [0.0] if self._params.logprobs is not None else None
-        return Rollout(text="", prompt_ids=[end], reply_ids=[end], logprobs=logprobs)
+    async def silence(self) -> Rollout:
+        """One token after a bare end token, for a game that could not be played: the trainer takes no empty reply.
+
+        It is sampled like any other: with a probability made up, one such game would put the step's vllm_kl where that of
+        a dead weight sync is.
+        """
+        return await self._sample([self._tokenizer.eos_token_id], 1)
 
     async def reply(self, messages: list[dict[str, str]], cot: bool) -> Rollout:
-        started = time.perf_counter()
         prompt_ids = prompts.tokens(self._tokenizer, messages, cot)
-        params = deepcopy(self._params)
         room = self._max_length - len(prompt_ids)
-        if room < (params.max_tokens or 1):
+        if room < (self._params.max_tokens or 1):
             raise PromptTooLong(f"prompt too long: {len(prompt_ids)} tokens leave {room} for a reply")
-        params.max_tokens = params.max_tokens or room
+        return await self._sample(prompt_ids, self._params.max_tokens or room)
+
+    async def _sample(self, prompt_ids: list[int], most: int) -> Rollout:
+        started = time.perf_counter()
+        params = deepcopy(self._params)
+        params.max_tokens = most
         output = (await self._engine.generate(prompt_ids, params)).outputs[0]
         reply_ids = list(output.token_ids)
         return Rollout(
@@ -79,7 +85,7 @@ class Policy:
 
 
 def _logprobs(reply_ids: list[int], candidates) -> list[float]:
-    return [known[token].logprob if token in known else 0.0 for token, known in zip(reply_ids, candidates, strict=True)]
+    return [known[token].logprob for token, known in zip(reply_ids, candidates, strict=True)]
 
 
 @dataclass(eq=False)
@@ -141,14 +147,14 @@ class AgentExecutor(AgentExecutorBase):
                 why = str(error) if isinstance(error, PromptTooLong) else f"error: {type(error).__name__}: {error}"
                 record = self.books.broken(sample, mode, step, started, time.time(), why, table.opponent)
                 self.log.append(record)
-                return [_trajectory(record, None, self._silence(table))] * seats(table, mode)
+                return [_trajectory(record, None, await self._silence(table))] * seats(table, mode)
             record = self.books.record(game, mode, step, started, time.time(), table.opponent)
             self.log.append(record)
             self._probe(game, mode, step)
             if game.valid or not self.config.remove_ties:
                 break
         if record.drop_reason:
-            return [_trajectory(record, None, self._silence(table))] * seats(table, mode)
+            return [_trajectory(record, None, await self._silence(table))] * seats(table, mode)
         return [
             _trajectory(record, turn, seat.turn.reply)
             for turn, seat in zip(record.turns, game.seats, strict=True)
@@ -156,9 +162,9 @@ class AgentExecutor(AgentExecutorBase):
         ]
 
     @staticmethod
-    def _silence(table: Table) -> Rollout:
+    async def _silence(table: Table) -> Rollout:
         """Of the policy in training, whichever seat it has."""
-        return next(player for player in (table.attacker, table.assessor) if isinstance(player, Policy)).silence()
+        return await next(player for player in (table.attacker, table.assessor) if isinstance(player, Policy)).silence()
 
     def _probe(self, game: Game, mode: str, step: int) -> None:
         """Beside the games: nobody waits for it."""

@@ -35,14 +35,19 @@ class Engine:
 
     async def generate(self, ids, params):
         await asyncio.sleep(0)
+        if ids == [Tokenizer.eos_token_id]:
+            return self.sampled([Tokenizer.eos_token_id][: params.max_tokens], logprob=-7.0)
         self.most_tokens.append(params.max_tokens)
         params.max_tokens = 1  # what is done to it here must reach nobody
         role = "attacker" if "Attack:" in "".join(map(chr, ids)) else "assessor"
         reply = self.replies[role].pop(0)
         if reply is None:
             raise RuntimeError("the engine broke")
-        tokens = [ord(character) for character in reply]
-        logprobs = [{token: SimpleNamespace(logprob=-0.5)} for token in tokens]
+        return self.sampled([ord(character) for character in reply], logprob=-0.5)
+
+    @staticmethod
+    def sampled(tokens: list[int], logprob: float):
+        logprobs = [{token: SimpleNamespace(logprob=logprob)} for token in tokens]
         return SimpleNamespace(outputs=[SimpleNamespace(token_ids=tokens, finish_reason="stop", logprobs=logprobs)])
 
 

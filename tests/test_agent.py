@@ -65,6 +65,7 @@ def test_a_broken_engine_ends_no_run_and_is_written_down(play):
     assert records[0].drop_reason == "error: RuntimeError: the engine broke"
     for one in result["trajectories"][0]:
         assert (one["reward"], one["action_ranges"], one["extra_logs"]["dropped"]) == (0.0, [[1, 2]], 1.0)
+        assert one["rollout_log_probs"] == [0.0, -7.0]  # the policy's own: a made up one looks like a dead weight sync
 
 
 def test_a_prompt_without_room_for_a_reply_is_dropped_with_its_length(play):

@@ -342,6 +342,13 @@ def test_a_faulty_attacker_does_not(thousand):
             assert not is_faithful(compare(case.clean, answer), asked)
 
 
+def test_a_faulty_attacker_overdoes_it(thousand):
+    rng = random.Random(7)
+    for case in thousand[:100]:
+        answer = parse_reply(demonstrate_attacker(read_note(case.error), case.error_types[0], rng, faulty=1.0)).answer
+        assert not any(holds for _, holds in checks(read_note(answer)))
+
+
 def test_the_world_needs_no_engine():
     code = "import sys, medical_team.demo_world, medical_team.demo_model; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from bench import learning
-from bench.learning_report import FIGURES, STUDENT, drawing, interval, table
+from bench.learning_report import COMPARED, FIGURES, STUDENT, against_full, drawing, interval, rises, table
 from launcher.config import resolve
 
 ARMS = {name: arm.about for name, arm in learning.ARMS.items()}
@@ -42,9 +42,22 @@ def test_the_table_compares_seed_by_seed_and_leaves_out_what_was_not_run():
     lines = table(DONE, ARMS).splitlines()
     assert len(lines) == 2 + 1 + 2  # heads, start model, two arms
     off = next(line for line in lines if line.startswith("| attacker off"))
-    assert off.split(" | ")[-1].startswith("+0.050 [")  # +0.1 and 0 of the two seeds that both have
-    assert "| full |" in lines[3] and lines[3].split(" | ")[2] == "3" and lines[3].endswith("| – |")
+    compared = off.split(" | ")[-len(COMPARED)]
+    assert compared.startswith("+0.050 [") and compared.endswith("cannot be told")  # +0.1 and 0 of the seeds of both
+    assert "| full |" in lines[3] and lines[3].split(" | ")[2] == "3" and lines[3].endswith("| – | – |")
     assert lines[2].startswith("| start model") and "0.700" in lines[2]
+
+
+def test_a_difference_is_told_where_its_interval_has_no_zero_in_it():
+    full = [result("full", seed, 0.8) for seed in (1, 2, 3)]
+    for gap, told in ((0.1, "better"), (-0.1, "worse"), (-0.002, "cannot be told")):
+        other = [result("attacker off", seed, 0.8 + gap + seed / 1000) for seed in (1, 2, 3)]
+        assert against_full(other, full, "accuracy_sampled").endswith(told)
+
+
+def test_every_run_stands_beside_its_start_model():
+    lines = rises(DONE, ARMS).splitlines()
+    assert len(lines) == 2 + len(DONE) and "0.700 to 0.800, +10.0" in lines[2]
 
 
 def test_the_figure_is_an_image_with_a_dot_for_every_seed():

@@ -57,9 +57,9 @@ class Recipe:
     """Kinds of example until the checks are understood: a verdict is learnt late, and from drills soonest."""
     then: Shares = Shares(attacker=0.45, drill=0.3)
     """Kinds of example while the learning rate falls."""
-    diligence: float = 0.37
+    diligence: float = 0.36
     """Probability of each check in an assessor's demonstration."""
-    faulty: float = 0.15
+    faulty: float = 0.35
     """Share of the attacker's demonstrations that are not what was asked."""
     break_rate: float = 0.3
     drill_break_rate: float = 0.5
