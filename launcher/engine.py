@@ -33,9 +33,10 @@ CHECKED: dict[Device, dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 OPTIONAL = ("flash-attn", "flashinfer-python", "bitsandbytes")
 MODULES = (
-    "torch", "transformers", "deepspeed", "vllm.v1.engine.async_llm", "vllm.entrypoints.launchers.cli_args",
+    "torch", "transformers", "deepspeed", "vllm.v1.engine.async_llm", "vllm.tool_parsers.utils",
     "openrlhf.cli.train_ppo_ray",
 )  # fmt: skip
+"""What a job imports, early or late; every version of CHECKED has them."""
 NEEDED_GB: dict[Device, int] = {"cpu": 6, "cuda": 20}
 
 
@@ -273,19 +274,11 @@ def steps(
 ) -> tuple[Step, ...]:
     plain = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
     source = ("--no-index", "--find-links", str(wheels)) if wheels else ()
-    pip = (
-        str(folder / "bin" / "python"),
-        "-m",
-        "pip",
-        "install",
-        *plain,
-        *source,
-        "--no-compile",
-    )  # the check compiles enough
+    # the check compiles enough
+    pip = (str(folder / "bin" / "python"), "-m", "pip", "install", *plain, *source, "--no-compile")
     pinned = ("-c", str(requirements))
-    index = (
-        ("--index-url", torch_index) if torch_index and not wheels else pinned
-    )  # that index need not have the pins of all the rest
+    # torch's own index need not have the pins of all the rest
+    index = ("--index-url", torch_index) if torch_index and not wheels else pinned
     return (
         Step("environment", (base, "-m", "venv", str(folder))),
         Step("pip and setuptools", (*pip, *pinned, "pip", "setuptools")),

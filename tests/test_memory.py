@@ -108,18 +108,20 @@ def test_a_run_s_peak_is_as_it_was_with_a_judge_that_nobody_asked(preset, settin
 @pytest.mark.parametrize(
     ("preset", "settings", "gb", "peak", "judge"),
     [
-        ("guide-single-gpu", {"memory__adam_offload": True}, None, 61.1, 5.5),
-        ("single-gpu-80gb", {}, None, 75.9, 9.8),
-        ("single-gpu-48gb", {"memory__vllm_share": 0.168 * 79.65 / 44.7}, 48e9, 44.6, 9.8),
+        ("guide-single-gpu", SHORT | {"memory__adam_offload": True}, None, 61.1, 5.5),
+        ("guide-single-gpu", {}, None, 77.6, 8.0),
+        ("single-gpu-80gb", SHORT, None, 75.9, 9.8),
+        ("single-gpu-48gb", SHORT | {"memory__vllm_share": 0.168 * 79.65 / 44.7}, 48e9, 44.6, 9.8),
+        ("single-gpu-48gb", {"memory__vllm_share": 0.168 * 79.65 / 44.7}, 48e9, 44.3, 9.7),
     ],
 )
 def test_a_run_s_peak_is_as_it_was_with_a_judge_that_was_asked(preset, settings, gb, peak, judge):
-    """One measured judge's peak is left out of the 10 %: it read for less than the second between two samples."""
+    """The judge's own peak is held to where it read for longer than the second between two samples."""
     asked = judge_of(resolve(preset, NOTES).judge)
-    made = plan(workload(preset, gpu=int(gb or H100), judge=asked, **SHORT | settings))
+    made = plan(workload(preset, gpu=int(gb or H100), judge=asked, **settings))
     assert made.fits
     assert expected(made) == pytest.approx(peak, rel=0.1)
-    if judge > 6:
+    if judge > 9:
         assert gib(made.of(Phase.ROLLOUT, Part.JUDGE)) == pytest.approx(judge, rel=0.1)
 
 
