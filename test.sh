@@ -15,7 +15,9 @@ browser() {
 }
 
 ./run.sh environment requirements.txt requirements-test.txt
+browser &
 .venv/bin/python -m launcher setup
-browser
+wait $!
 .venv/bin/ruff check --quiet
+.venv/bin/ruff format --check --quiet
 exec .venv/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder "$@"

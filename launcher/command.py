@@ -101,7 +101,8 @@ FLAGS: dict[str, Callable[[Start], Value]] = {
     "--actor.adam.lr": lambda s: s.config.train.learning_rate,
     "--actor.loss_agg_mode": lambda s: s.config.train.loss_aggregation,
     "--actor.gradient_checkpointing_enable": lambda s: s.config.memory.gradient_checkpointing,
-    "--actor.gradient_checkpointing_reentrant": lambda s: _cuda(s),  # its other way spends half of a forward pass in Python
+    # its other way spends half of a forward pass in Python
+    "--actor.gradient_checkpointing_reentrant": lambda s: _cuda(s),
     "--algo.advantage.estimator": lambda s: s.config.train.estimator,
     "--algo.advantage.is_correction_level": lambda s: "token",  # also yields vllm_kl, which proves the weight sync
     "--algo.kl.init_coef": lambda s: s.config.train.kl_coefficient,
@@ -217,9 +218,7 @@ def agent_settings(start: Start) -> AgentSettings:
         baseline_decay=config.train.baseline_decay,
         role_baseline=config.train.role_baseline,
         judge=config.judge,
-        frozen_model=str(start_model(start))
-        if _has_frozen(config)
-        else None,
+        frozen_model=str(start_model(start)) if _has_frozen(config) else None,
         frozen_share=config.train.frozen_share,
         checkpoints=start.rundir.checkpoints if config.train.frozen_share else None,
         seed=config.seed,

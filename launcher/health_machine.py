@@ -14,7 +14,7 @@ KNOWN, PASSES, LONGER = 60.0, 3, 10.0
 """A phase that the run has left so many times may be silent for so many times its longest silence; at least a minute."""
 
 DISK_MB, CHECKPOINTS = 2048.0, 1.5
-"""Free disk: so much, and so many times the newest checkpoint, which is written before an old one is deleted."""
+"""Free disk: so much, and so many times the newest checkpoint: the next may be larger."""
 
 MEMORY_SHARE, MEMORY_MB = 0.03, 300.0
 """Free main memory: that share of it, and so much."""

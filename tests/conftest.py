@@ -14,6 +14,7 @@ from launcher.rundir import RunDir
 from launcher.runs import Runs
 
 PROJECT = Path(__file__).parent.parent
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook

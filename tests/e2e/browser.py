@@ -80,6 +80,7 @@ def opened(address: str, width: int = 1280, height: int = 900, dark: bool = Fals
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(address + path)
         page.get_by_role("tab").first.wait_for()
+        page.wait_for_function("!document.querySelector('p.loading')")  # Gradio's own, over the page until all is there
         yield page
     assert not outside, f"the page wanted to leave this machine: {outside}"
     assert not errors, f"scripts failed on the page: {errors}"

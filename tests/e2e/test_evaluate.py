@@ -106,7 +106,7 @@ def test_the_matrix_counts_the_faithful_notes_of_each_attacker(answer):
         wanted = (cell["attacker"], cell["assessor"], cell["how"], cell["label"])
         read = [one for one in predictions(answer)
                 if (one["attacker"], one["player"], one["how"], one["truth"]) == wanted]  # fmt: skip
-        assert len(read) == len(faithful) == cell["notes"] > 5
+        assert len(read) == len(faithful) == cell["notes"] > 0
         wrong = sum(one["answer"] not in (one["truth"], "") for one in read)
         assert cell["deceived"] == wrong and cell["success"] == wrong / len(read)
 

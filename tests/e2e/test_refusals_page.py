@@ -32,8 +32,11 @@ def address(runs):
         yield found
 
 
-def fail(page: Page, *names: str) -> list[str]:
-    """These server functions fail from now on; returns those that were called."""
+FAILED = {"status": 500, "body": "Internal Server Error"}
+
+
+def fail(page: Page, *names: str, held: list | None = None) -> list[str]:
+    """These server functions fail from now on, or are held until the test fails them; returns those that were called."""
     called = []
 
     def answer(route, request):
@@ -41,7 +44,7 @@ def fail(page: Page, *names: str) -> list[str]:
         if name not in names:
             return route.fallback()
         called.append(name)
-        return route.fulfill(status=500, body="Internal Server Error")
+        return held.append(route) if held is not None else route.fulfill(**FAILED)
 
     page.route("**/component_server/**", answer)
     return called
@@ -71,8 +74,13 @@ def test_keys_typed_behind_a_label_that_failed_are_for_no_other_note(address, ru
     with opened(address, path=f"?run={ID}&tab=judge") as page:
         place = page.locator("#judge .so-place")
         expect(place).to_have_text("Note 1 of 5", timeout=20_000)
-        called = fail(page, "label")
+        held = []
+        called = fail(page, "label", held=held)
         page.keyboard.type("hsj")
+        for _ in range(200):
+            if not held:
+                page.wait_for_timeout(100)
+        held.pop().fulfill(**FAILED)
         expect(page.locator("#judge .so-answer")).to_contain_text("The dashboard could not do this")
         page.wait_for_timeout(500)
         expect(place).to_have_text("Note 1 of 5")
