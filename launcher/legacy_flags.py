@@ -75,6 +75,7 @@ _WANDB = "a key is no setting: switch logging.wandb.enabled on, and export WANDB
 _RUN_NAME = "nothing to do: a run goes by its id there"
 _LORA = "leave it: OpenRLHF's weight sync to vLLM is broken with LoRA"
 _PACKING = "leave it: packing needs flash-attn's padding, and is off"
+_DYNAMIC = "leave it: with ZeRO stages 1 and 2 an update would be made of its last micro-batch's gradients alone"
 _RESUME = "nothing to do: History resumes a run from its newest checkpoint"
 
 NO_SETTING: dict[str, str] = {
@@ -114,6 +115,12 @@ NO_SETTING: dict[str, str] = {
     "--ds.lora.rank": _LORA,
     "--packing_samples": _PACKING,
     "--ds.packing_samples": _PACKING,
+    "--use_dynamic_batch": _DYNAMIC,
+    "--train.dynamic_batch_enable": _DYNAMIC,
+    "--train_max_tokens_per_gpu": _DYNAMIC,
+    "--train.max_tokens_per_gpu": _DYNAMIC,
+    "--rollout_max_tokens_per_gpu": _DYNAMIC,
+    "--rollout.max_tokens_per_gpu": _DYNAMIC,
     "--critic_pretrain": _NO_CRITIC,
     "--critic_num_nodes": _NO_CRITIC,
     "--critic_num_gpus_per_node": _NO_CRITIC,
