@@ -183,7 +183,7 @@ PATHS = (
 def attack(target: Target, attacks: tuple[Attack, ...]) -> Iterator[Outcome]:
     for one in attacks:
         try:
-            with httpx.Client(timeout=30.0, follow_redirects=False) as client:
+            with httpx.Client(timeout=120.0, follow_redirects=False) as client:
                 answer = client.send(one.make(target))
         except httpx.TransportError as error:  # it hangs up on a body that it does not want
             yield Outcome(one.name, f"hung up ({type(error).__name__})", 413 in one.refused)
@@ -195,7 +195,7 @@ def attack(target: Target, attacks: tuple[Attack, ...]) -> Iterator[Outcome]:
 
 def guess(target: Target, tries: int = 15) -> Outcome:
     """Password after password."""
-    with httpx.Client(timeout=30.0) as client:
+    with httpx.Client(timeout=120.0) as client:
         got = [
             client.post(f"{target.address}/login", data={"username": USER, "password": str(number)}).status_code
             for number in range(tries)
@@ -235,7 +235,7 @@ def dashboard(runs: Path, *arguments: str, **variables: str) -> Iterator[str]:
 
 
 def _ready(address: str, child: subprocess.Popen) -> str:
-    deadline = time.monotonic() + 90.0
+    deadline = time.monotonic() + 240.0
     while time.monotonic() < deadline and child.poll() is None:
         try:
             httpx.get(address, timeout=5.0)
@@ -254,7 +254,7 @@ def functions(client: httpx.Client, address: str) -> dict[str, int]:
 
 
 def signed_in(address: str) -> httpx.Client:
-    client = httpx.Client(timeout=30.0)
+    client = httpx.Client(timeout=120.0)
     client.post(f"{address}/login", data={"username": USER, "password": PASSWORD}).raise_for_status()
     return client
 

@@ -62,10 +62,17 @@ def finish(world: World, complete: bool) -> str | None:
 
 
 def session(
-    kinds: Sequence[Kind], seed: int, real: bool, seconds: float, say: Callable[[str], None], complete: bool = True
+    kinds: Sequence[Kind],
+    seed: int,
+    real: bool,
+    seconds: float,
+    say: Callable[[str], None],
+    complete: bool = True,
+    patience: float = 1.0,
 ) -> Session:
-    """The episodes, as many as the time allows."""
+    """The episodes, as many as the time allows. patience: how many times the promised seconds a slow machine may take."""
     with chaos.world(seed, real, steps=80 if real else 300) as world:
+        world.patience = patience
         episodes: list[Episode] = []
         deadline = time.monotonic() + seconds
         for kind in kinds:

@@ -60,7 +60,7 @@ def kill(who: process.Identity | None, number: int = signal.SIGKILL) -> None:
     with suppress(ProcessLookupError):
         if process.alive(who):
             os.kill(who.pid, number)
-    chaos.until(lambda: not process.alive(who), 30.0, f"process {who} outlives signal {number}")
+    chaos.until(lambda: not process.alive(who), 120.0, f"process {who} outlives signal {number}")
 
 
 def trainer_killed(world: World, run: RunDir) -> None:
@@ -105,7 +105,7 @@ def stopped_now(world: World, run: RunDir) -> None:
 def stopped_after_checkpoint(world: World, run: RunDir) -> None:
     with suppress(Refused):
         world.runs.stop(run.id, "checkpoint")
-    chaos.until(lambda: world.runs.look(run).ended_already, 180.0, f"run {run.id} makes no checkpoint")
+    chaos.until(lambda: world.runs.look(run).ended_already, 180.0 * world.patience, f"run {run.id} makes no checkpoint")
 
 
 def disk_filled(world: World, run: RunDir) -> None:
@@ -176,7 +176,9 @@ def wait_a_while(world: World, run: RunDir) -> None:
         return
     target = state.read(run).attempts[-1] + world.random.randint(1, 3)
     chaos.until(
-        lambda: (now := world.runs.look(run)).ended_already or now.step >= target, 180.0, f"{run.id} makes no step"
+        lambda: (now := world.runs.look(run)).ended_already or now.step >= target,
+        180.0 * world.patience,
+        f"{run.id} makes no step",
     )
     wanted, soon = world.random.choice((None, *PHASES)), time.monotonic() + 15.0
     while wanted and time.monotonic() < soon:

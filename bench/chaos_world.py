@@ -55,6 +55,8 @@ class World:
     dashboard: subprocess.Popen | None = None
     hurt: set[str] = field(default_factory=set)
     """Runs to which something was done of which they may die later."""
+    patience: float = 1.0
+    """How many times the seconds that are promised may pass."""
     others: Callable[[], bool] = lambda: True
     """Another Ray cluster of the same user is whole."""
 
@@ -104,7 +106,7 @@ class World:
             found[:] = [run for run in self.started if (now := self.runs.look(run)).state == RUNNING and now.trainer]
             return bool(found)
 
-        until(there, 30.0, "no run starts")
+        until(there, 30.0 * self.patience, "no run starts")
         if len(found) > 1:
             raise Untrue(f"{len(found)} runs are on one device: {', '.join(run.id for run in found)}")
         return found[0]
@@ -151,11 +153,11 @@ def settled(world: World, run: RunDir, ends: bool) -> float:
     def true() -> bool:
         return is_true(run, world.runs.look(run), ends)
 
-    return until(true, TRUE_WITHIN, f"the state of {run.id} is not true: {state.read(run)!r}")
+    return until(true, TRUE_WITHIN * world.patience, f"the state of {run.id} is not true: {state.read(run)!r}")
 
 
 def ended(world: World, run: RunDir) -> State:
-    until(lambda: world.runs.look(run).ended_already, ENDED_WITHIN, f"run {run.id} does not end")
+    until(lambda: world.runs.look(run).ended_already, ENDED_WITHIN * world.patience, f"run {run.id} does not end")
     if left := of_run(run):
         raise Untrue(f"run {run.id} has ended, and these are left: {left}")
     return state.read(run)
@@ -294,10 +296,10 @@ def open_dashboard(world: World) -> float:
 
     def answers() -> bool:
         with suppress(OSError):
-            return urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2).status == 200
+            return urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10).status == 200
         return False
 
-    return until(answers, 60.0, "the dashboard does not answer")
+    return until(answers, 60.0 * world.patience, "the dashboard does not answer")
 
 
 def close(world: World) -> None:

@@ -1,11 +1,13 @@
 """Runs the agent as OpenRLHF's rollout actor does, with a scripted model. For the engine's interpreter.
 
-Reads from the environment what a job would; prints one JSON object of what came out. `script` maps the last words of a
+Each line that it reads is a session: a JSON object, with the environment that a job would have; the line that it prints
+is of what came out. `script` maps the last words of a
 prompt's text to replies; a reply of None makes the engine fail.
 """
 
 import asyncio
 import json
+import os
 import sys
 from types import SimpleNamespace
 
@@ -71,4 +73,7 @@ async def session(asked: dict) -> dict:
     }
 
 
-print("\nRESULT " + json.dumps(asyncio.run(session(json.load(sys.stdin)))))
+for line in sys.stdin:
+    asked = json.loads(line)
+    os.environ.update(asked["environment"])
+    print("\nRESULT " + json.dumps(asyncio.run(session(asked))), flush=True)

@@ -51,25 +51,34 @@ def supervisor_of(run: RunDir) -> process.Identity | None:
     return None
 
 
+def fake_engine(folder: Path) -> dict[str, str]:
+    """The variables of an engine that trains nothing, whose interpreter is written into the folder."""
+    script = folder / "python"
+    script.write_text(f"#!{sys.executable}\n" + (PROJECT / "tests" / "fake_engine.py").read_text(encoding="utf-8"))
+    script.chmod(0o755)
+    return {"ENGINE_PYTHON": str(script), "FAKE_VERSIONS": json.dumps(engine.pins(engine.lock("cpu")))}
+
+
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
     """A folder for runs, and an engine that trains nothing: `fake("done", steps=3)` says how its trainer ends.
 
-    Whatever a test leaves running is ended.
+    With `hold=2` the trainer goes on after step 2 only once the file `fake.gate` is there. Whatever a test
+    leaves running is ended.
     """
-    script = tmp_path / "python"
-    script.write_text(f"#!{sys.executable}\n" + (PROJECT / "tests" / "fake_engine.py").read_text(encoding="utf-8"))
-    script.chmod(0o755)
-    monkeypatch.setenv("ENGINE_PYTHON", str(script))
-    monkeypatch.setenv("FAKE_VERSIONS", json.dumps(engine.pins(engine.lock("cpu"))))
+    for name, value in fake_engine(tmp_path).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("SECOND_OPINION_RUNS", str(tmp_path / "runs"))
 
-    def choose(ending: str, steps: int = 3, pace: float = 0.05) -> Runs:
+    def choose(ending: str, steps: int = 3, pace: float = 0.05, hold: int = 0) -> Runs:
         monkeypatch.setenv("FAKE_TRAINER", ending)
         monkeypatch.setenv("FAKE_STEPS", str(steps))
         monkeypatch.setenv("FAKE_PACE", str(pace))
+        monkeypatch.setenv("FAKE_HOLD", str(hold))
         return Runs.here()
 
+    choose.gate = tmp_path / "gate"
+    monkeypatch.setenv("FAKE_GATE", str(choose.gate))
     yield choose
     while left := [run for run in rundir.every(tmp_path / "runs") if supervisor_of(run) or process.marked(run.id)]:
         for run in left:

@@ -6,8 +6,9 @@ more step into its own log alone, and hangs), full_disk (raises as on a full dis
 ended, in the memory cgroup FAKE_CGROUP). With hang, what comes before the trainer hangs too. With --ckpt.save_hf the
 model of a checkpoint takes FAKE_SAVING seconds after `latest`. FAKE_STEPS steps are printed, from the checkpoint on
 if there is one, FAKE_PACE seconds each, with FAKE_GAMES games recorded; FAKE_KL, a JSON object, gives a step's
-vllm_kl, where it is not healthy. The file FAKE_LEDGER, if it is set, gets a line when it begins and one when it is
-done; FAKE_ALONE gets one where two trainers are on a device at once. Needs no third-party package.
+vllm_kl, where it is not healthy. After step FAKE_HOLD it waits until the file FAKE_GATE is there. The file FAKE_LEDGER,
+if it is set, gets a line when it begins and one when it is done; FAKE_ALONE gets one where two trainers are on a device
+at once. Needs no third-party package.
 """
 
 import errno
@@ -60,6 +61,8 @@ def train(flags: dict[str, str]) -> None:
             latest.write_text(f"global_step{step}")
             if "--ckpt.save_hf" in sys.argv:
                 save_model(latest.parent.parent / f"global_step{step}_hf")
+        while str(step) == os.environ.get("FAKE_HOLD") and not Path(os.environ["FAKE_GATE"]).exists():
+            time.sleep(0.02)
         time.sleep(float(os.environ.get("FAKE_PACE", "0.05")))
     if ending == "deaf":
         be_ray(step + 1)

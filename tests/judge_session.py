@@ -1,4 +1,4 @@
-"""A judge model in the engine's interpreter. Reads one JSON object from standard input, prints one JSON result.
+"""A judge model in the engine's interpreter. Reads JSON objects, one a line; prints a JSON result for each.
 
 `make` builds a tiny model; `verdicts` asks a judge about pairs, all at once; `look` tells how prompts are tokenised and how
 far batched odds are from those of one row at a time.
@@ -74,5 +74,8 @@ def _chances(model: LocalModel, row: list[int]) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    told = json.load(sys.stdin)
-    print("\nRESULT " + json.dumps({"make": make, "verdicts": verdicts, "look": look}[told["do"]](told)))
+    for line in sys.stdin:
+        told = json.loads(line)
+        print(
+            "\nRESULT " + json.dumps({"make": make, "verdicts": verdicts, "look": look}[told["do"]](told)), flush=True
+        )

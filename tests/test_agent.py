@@ -1,12 +1,10 @@
 """The adapter to OpenRLHF, in the engine's interpreter, with a scripted model in vLLM's place."""
 
-import json
 import os
-import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from engine_session import session
 from test_game import CLEAN, REWORDED, sample, say
 
 from launcher import engine
@@ -17,27 +15,26 @@ from medical_team.records import read_folder
 from medical_team.scoring import NUMBERS
 from medical_team.types import Category
 
-PROJECT = Path(__file__).parent.parent
 pytestmark = pytest.mark.engine
 
 
+@pytest.fixture(scope="module")
+def agent(engine_python, tmp_path_factory):
+    env = os.environ | engine.environment("cpu", engine.find("cpu").versions)
+    with session(engine_python, "tests/agent_session.py", env, tmp_path_factory.mktemp("agent") / "errors") as ask:
+        yield ask
+
+
 @pytest.fixture
-def play(engine_python, tmp_path):
+def play(agent, tmp_path):
     """Plays rows with scripted replies; returns what OpenRLHF would get, and the records."""
 
     def played(samples, replies, mode="train", calls=2, config=GameConfig(), max_length=4000, **settings):
         rows = [{"input": row.input, "label": row.label, "calls": calls} for row in data.rows(samples, mode)]
         told = AgentSettings(run="r1", games=tmp_path, prompts_per_step=2, style="short", **settings)
-        found = engine.find("cpu")
-        env = os.environ | engine.environment("cpu", found.versions) | told.to_environment(config)
-        asked = {"rows": rows, "replies": {"attacker": [], "assessor": []} | replies, "max_length": max_length}
-        done = subprocess.run(
-            [engine_python, "tests/agent_session.py"], cwd=PROJECT, env=env, input=json.dumps(asked), text=True,
-            capture_output=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-        result = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))[7:])
-        return result, read_folder(tmp_path)
+        replies = {"attacker": [], "assessor": []} | replies
+        asked = {"rows": rows, "replies": replies, "max_length": max_length, "environment": told.to_environment(config)}
+        return agent(asked), read_folder(tmp_path)
 
     return played
 

@@ -332,7 +332,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         argv = [sys.executable, "-m", "app", "--port", str(port)]
-        done = subprocess.run(argv, cwd=rundir.PROJECT, env=env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(argv, cwd=rundir.PROJECT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and done.stderr == f"port {port} is taken: --port {port + 1}, or another\n"
     assert port_problem("127.0.0.1", 0) is None and "203.0.113.1" in port_problem("203.0.113.1", 0)
 

@@ -195,12 +195,12 @@ def test_a_plan_that_cannot_be_made_says_why():
 def test_the_end_of_a_log_is_found_from_its_end(tmp_path):
     run = rundir.RunDir(tmp_path)
     with run.log(1).open("wb") as log:
-        log.truncate(2 * 2**30)  # nobody reads as much in the time
+        log.truncate(2**40)  # nobody reads as much in the time
         log.seek(0, os.SEEK_END)
         log.write(b"\nstep 1\n\x1b[31mstep 2\n\xe2\x80\xaestep 3\nnot yet")
     begun = time.monotonic()
     tail = report.Tail(run)
-    assert tail.last(2) == ["step 2", "step 3"] and tail.new() == [] and time.monotonic() - begun < 2
+    assert tail.last(2) == ["step 2", "step 3"] and tail.new() == [] and time.monotonic() - begun < 60
     with run.log(1).open("ab") as log:
         log.write(b" whole\n")
     assert tail.new() == ["not yet whole"] and report.Tail(rundir.RunDir(tmp_path / "none")).last(5) == []

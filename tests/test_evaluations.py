@@ -176,7 +176,7 @@ def test_a_worker_that_fails_says_why(fake_worker, models, monkeypatch, capsys):
 
 
 def wait(one, reached) -> evaluations.State:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not reached(now := evaluations.look(one)) and time.monotonic() < deadline:
         time.sleep(0.1)
     return now

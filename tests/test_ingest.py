@@ -338,13 +338,13 @@ def test_ingesters_at_once_take_every_line_once(tmp_path):
     for process in processes:
         process.start()
     for _ in processes:
-        ready.get(timeout=60)
+        ready.get(timeout=300)
     log = (RECORDED / "cpu-60-steps.log").read_bytes()
     for part in range(100):
         append(folder / "train.log", log[part * len(log) // 100 : (part + 1) * len(log) // 100])
         write_games(folder, [attacked(f"g{n}", n // 8) for n in range(part * 4, part * 4 + 4)])
     (tmp_path / "stop").touch()
-    counts = [found.get(timeout=60) for _ in processes]
+    counts = [found.get(timeout=300) for _ in processes]
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
@@ -369,7 +369,7 @@ def test_an_ingester_that_is_killed_loses_and_doubles_nothing(tmp_path):
         turns = context.Queue()
         process = context.Process(target=take_until_killed, args=(tmp_path, turns))
         process.start()
-        turns.get(timeout=60)
+        turns.get(timeout=300)
         write_games(folder, made[part * 500 : part * 500 + 500])
         process.kill()
         process.join()

@@ -1,12 +1,12 @@
 """A judge model in the engine's interpreter: its odds, its prompts, and the same verdicts by all three ways."""
 
 import asyncio
-import json
 import os
 import subprocess
 import time
 from contextlib import contextmanager
 
+import engine_session
 import httpx
 import pytest
 from conftest import PROJECT, free_port
@@ -30,16 +30,11 @@ def env(engine_python):
 
 
 @pytest.fixture(scope="module")
-def session(engine_python, env):
-    def told(do: str, pairs=PAIRS, **asked):
-        done = subprocess.run(
-            [engine_python, "tests/judge_session.py"], cwd=PROJECT, env=env, text=True, capture_output=True,
-            input=json.dumps({"do": do, "pairs": pairs} | asked),
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))[7:])
-
-    return told
+def session(engine_python, env, tmp_path_factory):
+    with engine_session.session(
+        engine_python, "tests/judge_session.py", env, tmp_path_factory.mktemp("judge") / "errors"
+    ) as ask:
+        yield lambda do, pairs=PAIRS, **asked: ask({"do": do, "pairs": pairs} | asked)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +83,7 @@ def served(engine_python, env, model: str, *settings: str, port: int):
 
 
 def wait_until_up(server, port: int) -> None:
-    for _ in range(600):
+    for _ in range(3000):
         try:
             httpx.get(f"http://127.0.0.1:{port}/health")
             return
@@ -99,7 +94,7 @@ def wait_until_up(server, port: int) -> None:
 
 
 def asked(pairs=PAIRS, **settings) -> list[VerdictRecord]:
-    judge = JudgeSettings(**settings).load()
+    judge = JudgeSettings(timeout_s=2400, **settings).load()  # all are asked at once
 
     async def all_of_them():
         verdicts = await asyncio.gather(*[judge.ask(Question(*pair)) for pair in pairs])
@@ -133,7 +128,7 @@ def test_the_same_pairs_get_the_same_verdicts_from_the_process_the_server_and_ov
 
 def test_a_judge_server_that_dies_and_comes_back(models, engine_python, env):
     model, port = models["qwen2"], free_port()
-    settings = JudgeSettings(kind="server", url=f"http://127.0.0.1:{port}", retries=1, timeout_s=20)
+    settings = JudgeSettings(kind="server", url=f"http://127.0.0.1:{port}", retries=1, timeout_s=600)
     with served(engine_python, env, model, port=port):
         judge = settings.load()
         assert ask_in_turn(judge, PAIRS[:3]) != {"failed"}

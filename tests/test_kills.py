@@ -38,12 +38,14 @@ def forget_trainer(run: RunDir) -> None:
 
 def test_a_trainer_that_was_not_written_down_is_found_and_not_started_twice(fake, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_LEDGER", str(tmp_path / "ledger"))
-    here = fake("done", steps=60)
-    run = start(here, train__steps=60)
+    here = fake("done", steps=20, hold=10)
+    run = start(here, train__steps=20)
     first = trained(here, run)
     kill(first.supervisor)
     forget_trainer(run)
     assert here.look(run).state == state.RUNNING
+    until(lambda: state.read(run).trainer)
+    fake.gate.touch()
     now = here.wait(run)
     assert (now.state, now.trainer) == (End.DONE, first.trainer)
     begun = [line for line in (tmp_path / "ledger").read_text().splitlines() if line.startswith("begun")]
@@ -177,10 +179,11 @@ def test_a_start_from_a_state_that_is_no_longer_the_runs_is_refused(fake):
     here = fake("kill", steps=4)
     run = start(here, train__steps=8)
     before = here.wait(run)
-    fake("kill", steps=6)
+    fake("kill", steps=6, hold=5)
     here.resume(run.id)
     with pytest.raises(Refused, match="is running"):
         here.resume(run.id)
+    fake.gate.touch()
     after = here.wait(run)
     with pytest.raises(supervise.Busy, match="was started or ended by another process"):
         supervise.spawn(run, before, before, patience=5.0)
@@ -230,7 +233,7 @@ def test_a_run_that_the_kernel_ended_for_want_of_memory_says_so(fake, monkeypatc
     )
 
 
-def test_what_a_dead_trainer_left_is_ended_within_seconds(fake):
+def test_what_a_dead_trainer_left_is_ended_however_deaf_it_is(fake):
     here = fake("hang")
     run = start(here)
     now = trained(here, run, 3)
@@ -238,7 +241,6 @@ def test_what_a_dead_trainer_left_is_ended_within_seconds(fake):
         [sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"],
         env=os.environ | process.mark(run.id),
     )  # fmt: skip
-    begun = time.monotonic()
     kill(now.trainer)
     assert here.wait(run).state == End.CRASHED
-    assert left.wait() == -signal.SIGKILL and time.monotonic() - begun < 30
+    assert left.wait() == -signal.SIGKILL

@@ -1,6 +1,5 @@
 import http.server
 import threading
-import time
 
 import pytest
 from pydantic import ValidationError
@@ -11,6 +10,7 @@ from launcher.ray_cluster import Amount, Silent
 from launcher.runs import Runs
 from launcher.state import End
 from tests.ray_head import ray_head
+from tests.test_supervise import until
 
 HERE = frozenset({"10.0.0.2"})
 TWO_ENGINES = {"cluster.ray_address": "http://head:8265", "cluster.rollout_engines": 2}
@@ -142,10 +142,7 @@ def test_a_stop_ends_the_job_and_leaves_others(fake, head):
     here = fake("hang")
     run = start(here, head.address)
     head.jobs = {f"{run.id}-1": "RUNNING", "somebody-else-1": "RUNNING"}
-    deadline = time.monotonic() + 20
-    while here.look(run).step < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: here.look(run).step == 3)
     here.stop(run.id, "now")
     now = here.wait(run)
     assert (now.state, now.left_over, head.stopped) == (End.STOPPED, (), [f"{run.id}-1"])

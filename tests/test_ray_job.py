@@ -96,5 +96,5 @@ def test_a_stop_of_the_client_leaves_no_traceback_in_the_log(tmp_path):
     with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
         assert client.stdout.readline() == "['entrypoint', 'runtime_env', 'submission_id']\n"
         client.send_signal(signal.SIGINT)
-        _, errors = client.communicate(timeout=20)
+        _, errors = client.communicate(timeout=55)  # less than it would wait by itself
     assert (client.returncode, errors) == (130, "")

@@ -21,7 +21,7 @@ def start(here: Runs, **settings):
     return run
 
 
-def until(true, seconds: float = 30.0):
+def until(true, seconds: float = 120.0):
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "waited too long"
@@ -141,8 +141,7 @@ def test_a_trainer_that_waits_for_a_process_that_could_not_start_is_ended_with_t
 
 
 @pytest.mark.parametrize("ending", ["hang", "stubborn"])
-def test_stop_now_ends_every_process(fake, monkeypatch, ending):
-    monkeypatch.setattr(process, "GRACE", tuple((number, 1.0) for number, _ in process.GRACE))
+def test_stop_now_ends_every_process(fake, ending):
     here = fake(ending)
     run = start(here)
     until(lambda: here.look(run).step == 3)
@@ -171,10 +170,11 @@ def test_stop_after_the_next_checkpoint_then_resume_from_it(fake):
 
 def test_a_stop_after_a_checkpoint_waits_for_the_model_beside_it(fake, monkeypatch):
     monkeypatch.setenv("FAKE_SAVING", "1.5")
-    here = fake("hang", steps=100, pace=1.0)  # the next checkpoint comes long after the run was ended
+    here = fake("hang", steps=3, hold=1)
     run = start(here, train__steps=100, checkpoint__huggingface=True)
-    until(lambda: here.look(run).step >= 1)
+    until(lambda: here.look(run).step == 1)
     here.stop(run.id, "checkpoint")
+    fake.gate.touch()
     now, step = here.wait(run), checkpoints.checkpoint_step(run)
     assert now.state == End.STOPPED and (run.checkpoints / f"global_step{step}_hf" / "tokenizer.json").exists()
 
@@ -217,7 +217,7 @@ def test_a_choice_of_a_checkpoint_is_forgotten_with_the_place_in_the_queue(fake)
 
 
 def test_what_cannot_be_done_is_refused_with_the_reason(fake):
-    here = fake("done")
+    here = fake("done", hold=1)
     run = start(here, checkpoint__steps=0)
     with pytest.raises(Refused, match="is running"):
         here.resume(run.id)
@@ -225,6 +225,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(fake):
         here.stop(run.id, "tomorrow")
     with pytest.raises(Refused, match="saves no checkpoints"):
         here.stop(run.id, "checkpoint")
+    fake.gate.touch()
     assert here.wait(run).state == End.DONE
     with pytest.raises(Refused, match="has made all its 3 steps"):
         here.resume(run.id)
@@ -237,13 +238,15 @@ def test_what_cannot_be_done_is_refused_with_the_reason(fake):
 
 
 def test_a_killed_supervisor_is_replaced_and_no_step_is_lost(fake):
-    here = fake("done", steps=60, pace=0.25)  # the next supervisor is there before the trainer ends
+    here = fake("done", steps=60, hold=50)
     run = start(here, train__steps=60)
     until(lambda: here.look(run).step >= 2)
     first = state.read(run)
     os.kill(first.supervisor.pid, signal.SIGKILL)
     until(lambda: not process.alive(first.supervisor))
     assert here.look(run).state == "running"
+    until(lambda: process.alive(state.read(run).supervisor))
+    fake.gate.touch()
     now = here.wait(run)
     assert (now.state, now.step) == (End.DONE, 60) and now.supervisor != first.supervisor
     with Store(here.store_path) as store:

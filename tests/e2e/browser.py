@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -16,14 +16,16 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import free_port
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 PROJECT = Path(__file__).parent.parent.parent
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 LOCAL = re.compile(r"(?:https?|wss?)://(?:127\.0\.0\.1|localhost)[:/]|data:|blob:|about:")
-START = 60.0
+START = 240.0
 """Seconds that a dashboard may take to answer."""
+PATIENCE = 120_000
+"""Milliseconds that whatever is waited for on a page may take: a machine may be slow, a test is only wrong or right."""
 
 
 AXE = PROJECT / "node_modules" / "axe-core" / "axe.min.js"
@@ -36,6 +38,14 @@ def violations(page: Page) -> list[tuple[str, str]]:
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
     return [(one["id"], one["nodes"][0]["html"][:200]) for one in found]
+
+
+def wait_until(page: Page, true: Callable[[], bool], seconds: float = PATIENCE / 1000) -> None:
+    """For what is known here and not on the page, such as the requests that were sent."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited too long"
+        page.wait_for_timeout(50)
 
 
 @contextmanager
@@ -68,6 +78,7 @@ def opened(address: str, width: int = 1280, height: int = 900, dark: bool = Fals
     with chromium().new_context(
         viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", accept_downloads=True
     ) as context:
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         outside: list[str] = []
         errors: list[str] = []
@@ -94,6 +105,7 @@ def chromium() -> Browser:
     """One for all tests of a module: conftest.py closes it after the last."""
     if not Path(CHROMIUM).exists():
         pytest.skip(f"{CHROMIUM} is missing: Debian's package chromium has it")
+    expect.set_options(timeout=PATIENCE)
     playwright = closing.enter_context(sync_playwright())
     found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
     closing.callback(found.close)

@@ -45,10 +45,10 @@ def fill(page, here: Path) -> None:
 def test_two_models_are_compared_and_the_numbers_exported(here):
     folder, variables = here
     with dashboard(folder / "runs", **variables) as address, opened(address, path="?tab=evaluate") as page:
-        expect(page.locator("#evaluation")).to_contain_text("No evaluation yet", timeout=20_000)
+        expect(page.locator("#evaluation")).to_contain_text("No evaluation yet")
         fill(page, folder)
         shown = page.locator("#evaluation")
-        expect(shown.get_by_role("heading", name="Before and after")).to_be_visible(timeout=30_000)
+        expect(shown.get_by_role("heading", name="Before and after")).to_be_visible()
         expect(shown).to_contain_text("10 harmful notes and 10 safe ones")
         row = shown.locator("tr", has=page.get_by_text("accuracy", exact=True)).first
         expect(row).to_contain_text("0.500 [0.237, 0.763]")
@@ -56,10 +56,10 @@ def test_two_models_are_compared_and_the_numbers_exported(here):
         expect(shown).to_contain_text("+0.500")
         assert page.locator("#evaluation img").count() == 0 and shown.get_by_text("<img src=x").count() > 0
         page.get_by_role("button", name="One measure across all evaluations").click()
-        expect(page.locator("#across tbody tr")).to_have_count(2 * 2 + 3, timeout=20_000)
+        expect(page.locator("#across tbody tr")).to_have_count(2 * 2 + 3)
         page.get_by_role("button", name="Export").click()
         link = page.locator("a[href$='predictions.csv']").first
-        expect(link).to_be_visible(timeout=20_000)
+        expect(link).to_be_visible()
         with page.expect_download() as download:
             link.click()
         said = list(csv.DictReader(download.value.path().read_text(encoding="utf-8").splitlines()))
@@ -71,12 +71,12 @@ def test_progress_is_shown_and_stop_stops(here):
     with dashboard(folder / "runs", **variables | {"FAKE_WORKER": "hang"}) as address:
         with opened(address, path="?tab=evaluate") as page:
             fill(page, folder)
-            expect(page.locator("#evaluation progress")).to_be_visible(timeout=20_000)
+            expect(page.locator("#evaluation progress")).to_be_visible()
             expect(page.locator("#evaluation")).to_contain_text("0 of 80 replies; the first one reads")
         with opened(address, path="?tab=evaluate") as page:  # it went on without the page
-            expect(page.locator("#evaluation progress")).to_be_visible(timeout=20_000)
+            expect(page.locator("#evaluation progress")).to_be_visible()
             page.locator("#evaluate-stop").click()
-            expect(page.locator("#evaluation [role=alert]")).to_have_text("stopped as asked", timeout=20_000)
+            expect(page.locator("#evaluation [role=alert]")).to_have_text("stopped as asked")
             expect(page.locator("#evaluate-stop")).to_be_disabled()
 
 
@@ -86,12 +86,12 @@ def test_what_cannot_be_evaluated_is_said_beside_the_button(here):
         page.get_by_label("Before", exact=True).fill("<b>nothing</b> at all")
         page.get_by_label("Before", exact=True).press("Enter")
         page.get_by_role("button", name="Evaluate").click()
-        expect(page.get_by_role("alert").filter(has_text="is no run, no checkpoint")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("alert").filter(has_text="is no run, no checkpoint")).to_be_visible()
         page.get_by_label("Before", exact=True).fill(str(folder / "plain"))
         page.get_by_label("Before", exact=True).press("Enter")
         page.locator("#evaluate-data :is(input, textarea)").fill(str(folder / "none.csv"))
         page.get_by_role("button", name="Evaluate").click()
-        expect(page.get_by_role("alert").filter(has_text="none.csv")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("alert").filter(has_text="none.csv")).to_be_visible()
     assert evaluations.every(Runs(folder / "runs")) == []
 
 
@@ -107,6 +107,6 @@ def test_the_page_is_accessible_and_fits_a_phone(here, monkeypatch, dark):
         dashboard(folder / "runs", **variables) as address,
         opened(address, 390, dark=dark, path="?tab=evaluate") as page,
     ):
-        expect(page.locator("#evaluation h2")).to_be_visible(timeout=20_000)
+        expect(page.locator("#evaluation h2")).to_be_visible()
         assert violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

@@ -38,8 +38,6 @@ def watch(page: Page) -> None:
     """Keeps what dialogs say in `page.said`, and how many elements of the page are not its own."""
     page.said = []
     page.on("dialog", lambda dialog: (page.said.append(dialog.message), dialog.dismiss()))
-    page.set_default_timeout(20_000)
-    expect.set_options(timeout=20_000)
 
 
 def own_elements(page: Page) -> int:
@@ -161,7 +159,7 @@ def test_a_megabyte_of_text_is_cut_on_the_page_and_whole_in_the_download(page):
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_is_wider_than_the_window(address, width):
     with opened(address, width=width, path=f"?run={ID}&tab=games&game=g-7") as page:
-        expect(page.locator(".one-game h3")).to_be_visible(timeout=20_000)
+        expect(page.locator(".one-game h3")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

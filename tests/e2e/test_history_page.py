@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+from contextlib import contextmanager
 
 import pytest
 import written_run
@@ -16,21 +17,42 @@ pytestmark = pytest.mark.e2e
 FIRST, SECOND, THIRD = "20260102-030405-abcd", "20260203-040506-bcde", "20260304-050607-cdef"
 
 
-@pytest.fixture
-def runs(tmp_path):
-    folder = tmp_path / "runs"
+def written(folder):
     written_run.write(folder, FIRST, name=f"one {written_run.HOSTILE[:150]}", train__learning_rate=0.001)
     written_run.write(folder, SECOND, name="two", state="stopped", train__learning_rate=0.002)
     written_run.write(folder, THIRD, name="three")
     return folder
 
 
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A dashboard for the tests that change no run."""
+    with dashboard(written(tmp_path_factory.mktemp("looked-at") / "runs")) as found:
+        yield found
+
+
 @pytest.fixture
-def page(runs):
+def page(address):
+    with shown(address) as found:
+        yield found
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return written(tmp_path / "runs")
+
+
+@pytest.fixture
+def changing(runs):
+    """The page over runs of its own."""
+    with dashboard(runs) as address, shown(address) as found:
+        yield found
+
+
+@contextmanager
+def shown(address):
     said = []
-    with dashboard(runs) as address, opened(address, path="?tab=history") as found:
-        found.set_default_timeout(20_000)
-        expect.set_options(timeout=20_000)
+    with opened(address, path="?tab=history") as found:
         found.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
         expect(found.locator(".runs tbody tr")).to_have_count(3)
         yield found
@@ -50,7 +72,7 @@ def test_runs_are_listed_with_their_curves(page):
     expect(page.locator("img")).to_have_count(0)
 
 
-def test_runs_are_found_by_words_state_and_tag(page, runs):
+def test_runs_are_found_by_words_state_and_tag(page):
     page.get_by_label("Find runs").fill("two")
     expect(page.locator(".runs tbody tr")).to_have_count(1)
     page.get_by_label("Find runs").fill("nothing like it")
@@ -62,7 +84,8 @@ def test_runs_are_found_by_words_state_and_tag(page, runs):
     expect(page.locator(".runs tbody tr")).to_have_count(1)
 
 
-def test_notes_and_tags_are_kept_as_they_were_written(page, runs):
+def test_notes_and_tags_are_kept_as_they_were_written(changing, runs):
+    page = changing
     pick(page, SECOND)
     page.get_by_label("Notes").fill(f"line one\n{written_run.HOSTILE}")
     page.get_by_label("Tags, with commas between them").fill(f"good, {written_run.IMAGE}")
@@ -89,7 +112,8 @@ def test_runs_are_compared(page):
     expect(page.get_by_role("row").filter(has_text="train.batch_size")).to_have_count(0)
 
 
-def test_a_run_is_deleted_only_after_it_was_asked(page, runs):
+def test_a_run_is_deleted_only_after_it_was_asked(changing, runs):
+    page = changing
     pick(page, SECOND)
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("alert").filter(has_text=SECOND)).to_be_visible()
@@ -101,7 +125,8 @@ def test_a_run_is_deleted_only_after_it_was_asked(page, runs):
     assert not (runs / SECOND).exists() and (runs / FIRST).exists()
 
 
-def test_a_run_that_is_going_on_is_not_deleted(page, runs):
+def test_a_run_that_is_going_on_is_not_deleted(changing, runs):
+    page = changing
     pick(page, SECOND)
     run = RunDir(runs / SECOND)
     me = process.identify(os.getpid())
@@ -113,7 +138,7 @@ def test_a_run_that_is_going_on_is_not_deleted(page, runs):
     assert run.config.exists()
 
 
-def test_an_export_has_the_tables_and_a_report_that_opens_alone(page, runs, tmp_path):
+def test_an_export_has_the_tables_and_a_report_that_opens_alone(page, tmp_path):
     pick(page, FIRST)
     page.get_by_role("button", name="Export", exact=True).click()
     saved = {}

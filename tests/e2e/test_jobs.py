@@ -142,7 +142,7 @@ def test_nothing_is_left_running(self_play):
 
 
 def test_a_job_that_dies_and_is_resumed_from_its_checkpoint(launcher):
-    steps = 16
+    steps = 8
     _, begun, errors = launcher("run", "--preset", "cpu-demo", *settings(train__steps=steps, eval__steps=0))
     assert begun, errors
     id = begun["id"]
@@ -166,7 +166,7 @@ def test_a_job_that_dies_and_is_resumed_from_its_checkpoint(launcher):
 def wait(launcher, id: str, reached) -> dict:
     """What `show` says as soon as it is so, or once the run has ended."""
     while not reached(shown := launcher("show", id)[1]) and shown["state"] == "running":
-        time.sleep(1.0)
+        time.sleep(0.5)
     return shown
 
 

@@ -26,8 +26,6 @@ def run(tmp_path):
 @pytest.fixture
 def page(run):
     with dashboard(run.path.parent) as address, opened(address, path=f"?run={ID}&tab=logs") as found:
-        found.set_default_timeout(20_000)
-        expect.set_options(timeout=20_000)
         expect(found.get_by_role("log")).to_contain_text("Global step 60")
         yield found
 
@@ -61,6 +59,7 @@ def test_scrolling_up_ends_following(page, run):
 
 def test_an_unseen_log_is_not_asked_for(page):
     page.get_by_role("tab", name="Games").click()
+    expect(page.get_by_role("log")).to_be_hidden()
     page.wait_for_timeout(1500)
     asked = []
     page.on("request", lambda request: asked.append(request) if "run/predict" in request.url else None)

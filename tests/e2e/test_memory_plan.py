@@ -4,13 +4,21 @@ import re
 
 import pytest
 from browser import dashboard, opened, violations
+from conftest import fake_engine
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.e2e
 
 
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plan")
+    with dashboard(folder / "runs", **fake_engine(folder)) as found:
+        yield found
+
+
 def choose(page: Page, preset: str) -> None:
-    expect(page.locator("#problems p").first).to_be_visible(timeout=30_000)
+    expect(page.locator("#problems p").first).to_be_visible()
     page.locator("#preset input").click()
     page.get_by_role("option", name=preset, exact=True).click()
     expect(page.locator("#memory-plan")).to_be_visible()
@@ -20,10 +28,9 @@ def verdict(page: Page):
     return page.locator("#memory-bars [role=status]")
 
 
-def test_a_cpu_run_has_no_plan_and_a_gpu_preset_has_bars_for_the_gpu_that_is_named(fake):
-    here = fake("done")
-    with dashboard(here.folder) as address, opened(address) as page:
-        expect(page.locator("#problems p").first).to_be_visible(timeout=30_000)
+def test_a_cpu_run_has_no_plan_and_a_gpu_preset_has_bars_for_the_gpu_that_is_named(address):
+    with opened(address) as page:
+        expect(page.locator("#problems p").first).to_be_visible()
         expect(page.locator("#memory-plan")).not_to_be_visible()
         choose(page, "guide-single-gpu")
         expect(page.locator("#memory-bars")).to_contain_text("Give the memory of the GPU")
@@ -32,9 +39,8 @@ def test_a_cpu_run_has_no_plan_and_a_gpu_preset_has_bars_for_the_gpu_that_is_nam
         expect(page.locator("#memory-bars .mem-row")).to_have_count(4)
 
 
-def test_a_click_on_advice_fills_in_the_field_until_the_run_fits(fake):
-    here = fake("done")
-    with dashboard(here.folder) as address, opened(address) as page:
+def test_a_click_on_advice_fills_in_the_field_until_the_run_fits(address):
+    with opened(address) as page:
         choose(page, "single-gpu-80gb")
         page.locator("#gpu-gb input").fill("48")
         expect(verdict(page)).to_contain_text("Does not fit")
@@ -51,9 +57,8 @@ def test_a_click_on_advice_fills_in_the_field_until_the_run_fits(fake):
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
-def test_the_plan_is_readable_narrow_and_dark(fake, width, dark):
-    here = fake("done")
-    with dashboard(here.folder) as address, opened(address, width=width, dark=dark) as page:
+def test_the_plan_is_readable_narrow_and_dark(address, width, dark):
+    with opened(address, width=width, dark=dark) as page:
         choose(page, "guide-single-gpu")
         page.locator("#gpu-gb input").fill("48")
         expect(verdict(page)).to_contain_text("Does not fit")

@@ -16,7 +16,7 @@ def test_the_queue_is_shown_moved_with_the_keyboard_and_left(fake):
     one, two = start(here, name="<img src=x onerror=alert(1)>"), start(here, name="two")
     with dashboard(here.folder) as address, opened(address, path=f"?tab=history&run={one.id}") as page:
         panel = page.get_by_role("region", name="Queue")
-        expect(panel.locator("tbody tr")).to_have_count(2, timeout=20_000)
+        expect(panel.locator("tbody tr")).to_have_count(2)
         expect(panel.locator("tbody tr").first).to_contain_text("<img src=x onerror=alert(1)>")
         expect(page.locator(".so-facts")).to_contain_text("next in the queue")
         expect(panel.get_by_role("button", name=f"up: {one.id}")).to_be_disabled()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import written_run
-from browser import dashboard, opened
+from browser import dashboard, opened, wait_until
 from playwright.sync_api import Page, expect
 
 from launcher.rundir import write_json
@@ -53,7 +53,7 @@ def fail(page: Page, *names: str, held: list | None = None) -> list[str]:
 def test_a_resume_that_fails_is_said_and_can_be_tried_again(address):
     with opened(address, path=f"?run={ID}&tab=live") as page:
         resume = page.get_by_role("button", name="Resume", exact=True).first
-        expect(resume).to_be_enabled(timeout=20_000)
+        expect(resume).to_be_enabled()
         assert fail(page, "resume") == []
         resume.click()
         expect(page.locator("#status .so-answer")).to_contain_text("The dashboard could not do this")
@@ -65,7 +65,7 @@ def test_no_file_is_saved_of_a_game_that_cannot_be_had(address):
         downloads = []
         page.on("download", lambda one: downloads.append(one))
         fail(page, "record")
-        page.get_by_role("button", name="Download record").click(timeout=20_000)
+        page.get_by_role("button", name="Download record").click()
         expect(page.locator(".one-game [role=alert]")).to_contain_text("The dashboard could not do this")
         assert downloads == []
 
@@ -73,13 +73,11 @@ def test_no_file_is_saved_of_a_game_that_cannot_be_had(address):
 def test_keys_typed_behind_a_label_that_failed_are_for_no_other_note(address, runs):
     with opened(address, path=f"?run={ID}&tab=judge") as page:
         place = page.locator("#judge .so-place")
-        expect(place).to_have_text("Note 1 of 5", timeout=20_000)
+        expect(place).to_have_text("Note 1 of 5")
         held = []
         called = fail(page, "label", held=held)
         page.keyboard.type("hsj")
-        for _ in range(200):
-            if not held:
-                page.wait_for_timeout(100)
+        wait_until(page, lambda: held)
         held.pop().fulfill(**FAILED)
         expect(page.locator("#judge .so-answer")).to_contain_text("The dashboard could not do this")
         page.wait_for_timeout(500)
@@ -96,7 +94,7 @@ def test_keys_typed_behind_a_label_that_failed_are_for_no_other_note(address, ru
 @pytest.mark.parametrize("kind", ["CSV", "JSONL"])
 def test_no_file_is_saved_of_reviews_that_cannot_be_had(address, kind):
     with opened(address, path=f"?run={ID}&tab=judge") as page:
-        expect(page.locator("#judge .so-place")).to_contain_text("Note 1 of", timeout=20_000)
+        expect(page.locator("#judge .so-place")).to_contain_text("Note 1 of")
         downloads = []
         page.on("download", lambda one: downloads.append(one))
         fail(page, "exported")
@@ -108,5 +106,5 @@ def test_no_file_is_saved_of_reviews_that_cannot_be_had(address, kind):
 def test_a_curve_that_cannot_be_had_as_csv_says_so(address):
     with opened(address, path=f"?run={ID}&tab=live") as page:
         page.route("**/second-opinion/table", lambda route: route.fulfill(status=500, body="no"))
-        page.get_by_role("button", name="CSV: ").first.click(timeout=20_000)
+        page.get_by_role("button", name="CSV: ").first.click()
         expect(page.locator(".so-tools [role=alert]").first).to_have_text("No CSV: the dashboard did not answer.")

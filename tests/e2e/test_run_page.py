@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from browser import PROJECT, dashboard, opened, violations
+from conftest import fake_engine
 from playwright.sync_api import Page, expect
 
 from app.form import SECTIONS
@@ -31,10 +32,19 @@ def model(tmp_path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A dashboard for the tests that start nothing. It asks no hub."""
+    folder = tmp_path_factory.mktemp("nothing-started")
+    with dashboard(folder / "runs", HF_HUB_OFFLINE="1", **fake_engine(folder)) as found:
+        yield found
+    assert rundir.every(folder / "runs") == []
+
+
 def ready(page: Page) -> None:
     """The form is filled in and the preflight is done."""
     done = re.compile("nothing stands in the way|Ready to start|to put right")
-    expect(page.locator("#problems p").first).to_contain_text(done, timeout=30_000)
+    expect(page.locator("#problems p").first).to_contain_text(done)
 
 
 def control(page: Page, key: str):
@@ -113,18 +123,17 @@ def test_a_double_click_starts_one_run_and_another_page_queues_one(fake, model):
         fill_small(page, model)
         second = page.context.new_page()
         second.goto(address)
-        expect(second.locator("#problems p")).to_contain_text("Ready to start", timeout=30_000)
+        expect(second.locator("#problems p")).to_contain_text("Ready to start")
         page.get_by_role("button", name="Start Training").dblclick()
         second.get_by_role("button", name="Start Training").dblclick()
-        expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true", timeout=15_000)
-        expect(second.locator(".so-facts")).to_contain_text("next in the queue", timeout=15_000)
+        expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
+        expect(second.locator(".so-facts")).to_contain_text("next in the queue")
         found = rundir.every(here.folder)
         assert sorted(here.look(run).state for run in found) == ["queued", "running"]
 
 
-def test_a_bad_value_is_said_at_its_field_and_starts_nothing(fake, model):
-    here = fake("done")
-    with dashboard(here.folder) as address, opened(address) as page:
+def test_a_bad_value_is_said_at_its_field_and_starts_nothing(address, model):
+    with opened(address) as page:
         ready(page)
         put(page, policy=model, train__micro_batch_size=24, train__epochs=2)
         box = page.locator("#set-train-micro-batch-size")
@@ -147,12 +156,10 @@ def test_a_bad_value_is_said_at_its_field_and_starts_nothing(fake, model):
         expect(control(page, "policy")).to_have_value(str(model))
         page.get_by_role("button", name="Reset all").click()
         expect(control(page, "policy")).to_have_value("demo")
-    assert rundir.every(here.folder) == []
 
 
-def test_a_preset_fills_folded_sections_and_a_draft_survives_a_reload(fake, model):
-    here = fake("done")
-    with dashboard(here.folder) as address, opened(address) as page:
+def test_a_preset_fills_folded_sections_and_a_draft_survives_a_reload(address, model):
+    with opened(address) as page:
         ready(page)
         page.get_by_label("Preset").click()
         page.get_by_role("option", name="assessor-only").click()
@@ -176,9 +183,8 @@ def test_a_preset_fills_folded_sections_and_a_draft_survives_a_reload(fake, mode
         expect(page.get_by_role("checkbox", name="memory.adam_offload")).to_be_checked()
 
 
-def test_the_guides_script_fills_the_form(fake):
-    here = fake("done")
-    with dashboard(here.folder, HF_HUB_OFFLINE="1") as address, opened(address) as page:
+def test_the_guides_script_fills_the_form(address):
+    with opened(address) as page:
         ready(page)
         page.locator("#import button").first.click()
         page.locator("#import input[type=file]").set_input_files(GUIDE)
@@ -200,10 +206,9 @@ def test_the_guides_script_fills_the_form(fake):
         assert configs["error_types"] == ["dosage", "diagnosis", "contraindication", "management"]
 
 
-def test_hostile_text_stays_text(fake):
-    here = fake("done")
+def test_hostile_text_stays_text(address):
     script = f"python -m openrlhf.cli.train_ppo_ray --pretrain '{HOSTILE}' --{HOSTILE.replace(' ', '')} 1"
-    with dashboard(here.folder, HF_HUB_OFFLINE="1") as address, opened(address) as page:
+    with opened(address) as page:
         ready(page)
         put(page, policy=HOSTILE, name=HOSTILE)
         expect(page.locator("#set-policy")).to_contain_text("<img src=x onerror=")
@@ -219,12 +224,11 @@ def test_hostile_text_stays_text(fake):
         assert page.locator("#run-body img").count() == 0
 
 
-def test_no_answer_takes_away_what_is_being_typed(fake):
+def test_no_answer_takes_away_what_is_being_typed(address):
     """Each field left asks for a preflight, whose answers arrive while the next one is typed into."""
-    here = fake("done")
     typed = {"policy": "org/some-model-with-a-long-name", "train.steps": "31415", "train.learning_rate": "0.000271828",
              "train.batch_size": "1024", "train.micro_batch_size": "33", "train.epochs": "17"}  # fmt: skip
-    with dashboard(here.folder, HF_HUB_OFFLINE="1") as address, opened(address) as page:
+    with opened(address) as page:
         ready(page)
         answers = []
         page.on("response", lambda one: answers.append(one.url))
@@ -241,9 +245,8 @@ def test_no_answer_takes_away_what_is_being_typed(fake):
         assert {key: control(page, key).input_value() for key in typed} == typed
 
 
-def test_a_phone_and_the_keyboard_reach_everything(fake):
-    here = fake("done")
-    with dashboard(here.folder) as address, opened(address, width=390, dark=True) as page:
+def test_a_phone_and_the_keyboard_reach_everything(address):
+    with opened(address, width=390, dark=True) as page:
         ready(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         put(page, train__epochs=3)
@@ -257,9 +260,8 @@ def test_a_phone_and_the_keyboard_reach_everything(fake):
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_the_page_is_accessible(fake, dark):
-    here = fake("done")
-    with dashboard(here.folder) as address, opened(address, dark=dark) as page:
+def test_the_page_is_accessible(address, dark):
+    with opened(address, dark=dark) as page:
         ready(page)
         put(page, train__micro_batch_size=24, train__epochs=2)
         folded_settings(page, *(one.name for one in SECTIONS if one.name not in OPEN))
